@@ -1,0 +1,376 @@
+"""Configuration: frozen parts, read from a mapping, a TOML file or the environment.
+
+| environment variable | TOML key | meaning |
+|---|---|---|
+| `III_MODE` | `mode` | `shadow` (log only) or `enforce`. No default. |
+| `III_STATE_DIR` | `state_dir` | where filter, metadata and records live. Default: per user. |
+| `III_CONFIG` | | a TOML file to read first; environment variables override it. |
+| `III_FILTER` | `filter.use` | `signed` (default), or `none`: confirm a digest of every picture. |
+| `III_FILTER_URL` | `filter.url` | base URL of the signed filter repository. |
+| `III_FILTER_ROOT` | `filter.root` | file with the pinned trust root (`root.json`). |
+| `III_FILTER_MIN_EPOCH` | `filter.min_epoch` | refuse releases older than this epoch. Default 1. |
+| `III_FILTER_USERNAME` | `filter.username` | HTTP Basic for the download. |
+| `III_FILTER_PASSWORD` | `filter.password` | |
+| `III_SERVICE_URL` | `service.url` | base URL of the confirming service. |
+| `III_SERVICE_PROTOCOL` | `service.protocol` | `v1` (the live contract) or `v2` (default). |
+| `III_SERVICE_V1_TEST` | `service.v1_test` | `true` asks the v1 service's test base. Default `false`. |
+| `III_SERVICE_USERNAME` | `service.username` | HTTP Basic. |
+| `III_SERVICE_PASSWORD` | `service.password` | |
+| `III_SERVICE_TIMEOUT_S` | `service.timeout_s` | budget of a whole confirmation, in seconds. Default 0.8. |
+| `III_SERVICE_CA_FILE` | `service.ca_file` | a CA bundle to trust instead of the default one. |
+| `III_RECIPE` | `recipe` | `fast` (default) or `exact`. |
+| `III_MAX_PICTURE_BYTES` | `limits.max_picture_bytes` | largest picture file that is decoded. |
+| `III_MAX_FRAME_PIXELS` | `limits.max_frame_pixels` | largest frame that is decoded. |
+| `III_MAX_TOTAL_PIXELS` | `limits.max_total_pixels` | all decoded frames of one file together. |
+| | `policy.rules.<row>` | the action of one policy row: `allow`, `quarantine` or `block`. |
+| | `policy.blocking_categories` | `scheme:code` patterns that may block (the category floor). |
+
+Every secret has a `*_FILE` twin (`III_SERVICE_PASSWORD_FILE`) that names a file to read it from.
+Secrets are masked in every `repr`.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from iii_client.errors import ConfigurationError
+from iii_client.model import Mode
+
+MIB = 1 << 20
+
+MODE_HINT = (
+    "Set III_MODE=shadow to let every upload pass and only log what would have been done (start here), or "
+    "III_MODE=enforce to quarantine and block."
+)
+
+
+class Secret:
+    """A text that does not show itself. Ask for it with `reveal()`."""
+
+    __slots__ = ("_text",)
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def reveal(self) -> str:
+        """The text itself."""
+        return self._text
+
+    def __bool__(self) -> bool:
+        return bool(self._text)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash(self._text)
+
+    def __repr__(self) -> str:
+        return "Secret(***)" if self._text else "Secret(unset)"
+
+    __str__ = __repr__
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        raise TypeError("a Secret is not serialised")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What is read and decoded at most. Over a limit is UNSCANNABLE, never "no match".
+
+    Attributes:
+        max_content_bytes: most bytes that are read for digests; beyond it nothing can be said.
+        max_picture_bytes: largest file that is decoded as a picture.
+        max_frame_pixels: largest frame, in pixels.
+        max_total_pixels: all decoded frames of one file together, in pixels.
+    """
+
+    max_content_bytes: int = 16 << 30
+    max_picture_bytes: int = 100 * MIB
+    max_frame_pixels: int = 50_000_000
+    max_total_pixels: int = 200_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FilterConfig:
+    """Where the signed filter comes from."""
+
+    use: str = "signed"
+    url: str = ""
+    root: str = ""
+    min_epoch: int = 1
+    username: str = ""
+    password: Secret = field(default_factory=lambda: Secret(""))
+
+    @property
+    def bypassed(self) -> bool:
+        """Whether every picture's digest is confirmed without a filter (the bridge)."""
+        return self.use == "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceConfig:
+    """The central service that confirms probable hits."""
+
+    url: str = ""
+    protocol: str = "v2"
+    v1_test: bool = False
+    username: str = ""
+    password: Secret = field(default_factory=lambda: Secret(""))
+    timeout_s: float = 0.8
+    ca_file: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyConfig:
+    """Overrides of the default policy table."""
+
+    rules: Mapping[str, str] = field(default_factory=dict)
+    blocking_categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything a Scanner needs to know."""
+
+    mode: Mode
+    state_dir: Path
+    recipe: str = "fast"
+    filter: FilterConfig = field(default_factory=FilterConfig)
+    service: ServiceConfig = field(default_factory=ServiceConfig)
+    limits: Limits = field(default_factory=Limits)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str] | None = None) -> "Config":
+        """Read the environment, over the TOML file that `III_CONFIG` names, if any.
+
+        Raises:
+            ConfigurationError: a setting is missing, unknown or malformed.
+        """
+        env = os.environ if env is None else env
+        tree = _read_toml(Path(env["III_CONFIG"])) if env.get("III_CONFIG") else {}
+        for variable, path in _ENVIRONMENT.items():
+            if (text := _from_env_or_file(env, variable)) is not None:
+                _put(tree, path, text)
+        return cls.from_mapping(tree)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> "Config":
+        """Read a TOML file.
+
+        Raises:
+            ConfigurationError: it cannot be read, or a setting is missing, unknown or malformed.
+        """
+        return cls.from_mapping(_read_toml(path))
+
+    @classmethod
+    def from_mapping(cls, tree: Mapping[str, Any]) -> "Config":
+        """Read nested plain values, as TOML gives them.
+
+        Raises:
+            ConfigurationError: a setting is missing, unknown or malformed.
+        """
+        tree = dict(tree)
+        filter_part = _read_part("filter", tree.pop("filter", {}), _FILTER)
+        service = _read_part("service", tree.pop("service", {}), _SERVICE)
+        limits = _read_part("limits", tree.pop("limits", {}), _LIMITS)
+        policy = _read_part("policy", tree.pop("policy", {}), _POLICY)
+        top = _read_part("", tree, _TOP)
+        if "mode" not in top:
+            raise ConfigurationError("no mode is set", hint=MODE_HINT)
+        top.setdefault("state_dir", default_state_dir())
+        return cls(
+            filter=FilterConfig(**filter_part),
+            service=ServiceConfig(**service),
+            limits=Limits(**limits),
+            policy=PolicyConfig(**policy),
+            **top,
+        )
+
+
+def default_state_dir() -> Path:
+    """Per-user directory for state: `$XDG_STATE_HOME/iii-client`, else `~/.local/state/iii-client`."""
+    home = os.environ.get("XDG_STATE_HOME")
+    return (Path(home) if home else Path.home() / ".local" / "state") / "iii-client"
+
+
+# --- reading ------------------------------------------------------------------------------------------
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigurationError(f"{name} must be a text")
+    return value
+
+
+def _one_of(*allowed: str) -> Any:
+    def read(name: str, value: Any) -> str:
+        text = _text(name, value)
+        if text not in allowed:
+            raise ConfigurationError(f"{name} must be one of {', '.join(allowed)}; it is {text!r}")
+        return text
+
+    return read
+
+
+def _mode(name: str, value: Any) -> Mode:
+    try:
+        return Mode(_text(name, value))
+    except ValueError:
+        raise ConfigurationError(f"mode must be shadow or enforce; it is {value!r}", hint=MODE_HINT) from None
+
+
+def _flag(name: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    lowered = _text(name, value).lower()
+    if lowered not in {"true", "false", "1", "0"}:
+        raise ConfigurationError(f"{name} must be true or false; it is {value!r}")
+    return lowered in {"true", "1"}
+
+
+def _positive_int(name: str, value: Any) -> int:
+    try:
+        number = int(value)
+    except (TypeError, ValueError):
+        number = 0
+    if isinstance(value, (bool, float)) or number <= 0:
+        raise ConfigurationError(f"{name} must be a whole number above 0; it is {value!r}")
+    return number
+
+
+def _positive_seconds(name: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise ConfigurationError(f"{name} must be a number of seconds above 0; it is {value!r}")
+    return number
+
+
+def _http_url(name: str, value: Any) -> str:
+    text = _text(name, value).rstrip("/")
+    if text and not text.startswith(("http://", "https://")):
+        raise ConfigurationError(f"{name} must start with https:// or http://; it is {text!r}")
+    if "@" in text.partition("://")[2].partition("/")[0]:
+        raise ConfigurationError(f"{name} must not hold a password; use the username and password settings")
+    return text
+
+
+def _secret(name: str, value: Any) -> Secret:
+    return value if isinstance(value, Secret) else Secret(_text(name, value))
+
+
+def _path(name: str, value: Any) -> Path:
+    return value if isinstance(value, Path) else Path(_text(name, value)).expanduser()
+
+
+def _path_text(name: str, value: Any) -> str:
+    return str(_path(name, value))
+
+
+def _rules(name: str, value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(isinstance(v, str) for v in value.values()):
+        raise ConfigurationError(f"{name} must be a table of row = action")
+    return dict(value)
+
+
+def _texts(name: str, value: Any) -> tuple[str, ...]:
+    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+        raise ConfigurationError(f"{name} must be a list of texts")
+    return tuple(value)
+
+
+_TOP = {"mode": _mode, "state_dir": _path, "recipe": _one_of("fast", "exact")}
+_FILTER = {
+    "use": _one_of("signed", "none"),
+    "url": _http_url,
+    "root": _path_text,
+    "min_epoch": _positive_int,
+    "username": _text,
+    "password": _secret,
+}
+_SERVICE = {
+    "url": _http_url,
+    "protocol": _one_of("v1", "v2"),
+    "v1_test": _flag,
+    "username": _text,
+    "password": _secret,
+    "timeout_s": _positive_seconds,
+    "ca_file": _path_text,
+}
+_LIMITS = dict.fromkeys(
+    ("max_content_bytes", "max_picture_bytes", "max_frame_pixels", "max_total_pixels"), _positive_int
+)
+_POLICY = {"rules": _rules, "blocking_categories": _texts}
+
+_ENVIRONMENT = {
+    "III_MODE": "mode",
+    "III_STATE_DIR": "state_dir",
+    "III_RECIPE": "recipe",
+    "III_FILTER": "filter.use",
+    "III_FILTER_URL": "filter.url",
+    "III_FILTER_ROOT": "filter.root",
+    "III_FILTER_MIN_EPOCH": "filter.min_epoch",
+    "III_FILTER_USERNAME": "filter.username",
+    "III_FILTER_PASSWORD": "filter.password",
+    "III_SERVICE_URL": "service.url",
+    "III_SERVICE_PROTOCOL": "service.protocol",
+    "III_SERVICE_V1_TEST": "service.v1_test",
+    "III_SERVICE_USERNAME": "service.username",
+    "III_SERVICE_PASSWORD": "service.password",
+    "III_SERVICE_TIMEOUT_S": "service.timeout_s",
+    "III_SERVICE_CA_FILE": "service.ca_file",
+    "III_MAX_PICTURE_BYTES": "limits.max_picture_bytes",
+    "III_MAX_FRAME_PIXELS": "limits.max_frame_pixels",
+    "III_MAX_TOTAL_PIXELS": "limits.max_total_pixels",
+}
+
+
+def _read_part(part: str, values: Any, readers: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"[{part}] must be a table")
+    unknown = sorted(set(values) - set(readers))
+    if unknown:
+        where = f" in [{part}]" if part else ""
+        raise ConfigurationError(
+            f"unknown setting{where}: {', '.join(unknown)}", hint=f"Known: {', '.join(sorted(readers))}."
+        )
+    prefix = f"{part}." if part else ""
+    return {key: readers[key](prefix + key, value) for key, value in values.items()}
+
+
+def _from_env_or_file(env: Mapping[str, str], variable: str) -> str | None:
+    """The variable's text, else that of the file its `*_FILE` twin names; None when neither is set."""
+    text = env.get(variable)
+    file = env.get(f"{variable}_FILE")
+    if text and file:
+        raise ConfigurationError(f"{variable} and {variable}_FILE are both set", hint="Keep one of them.")
+    if file:
+        try:
+            return Path(file).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise ConfigurationError(f"cannot read the file of {variable}_FILE: {error.strerror}") from None
+    return text or None
+
+
+def _put(tree: dict[str, Any], path: str, value: str) -> None:
+    *tables, key = path.split(".")
+    for table in tables:
+        tree = tree.setdefault(table, {})
+    tree[key] = value
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise ConfigurationError(f"the configuration file cannot be read: {error.strerror}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigurationError(f"the configuration file is not TOML: {error}") from None

@@ -1,0 +1,104 @@
+"""Verdicts and decisions about one item, and the circumstances they were made in."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from iii_client.model.hashes import Fingerprint
+from iii_client.model.matches import Candidate, Match
+from iii_client.model.releases import ReleaseId
+from iii_client.model.verdicts import Action, Mode, Outcome, Reason
+
+
+def _no_truth(value: object) -> bool:
+    raise TypeError(f"the truth of a {type(value).__name__} is ambiguous; ask decision.allowed")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadContext:
+    """Where an item came from: opaque strings of the application, kept locally and never sent.
+
+    Attributes:
+        route: which upload path, e.g. `avatar`.
+        uploader: the application's own id of the uploader.
+        reference: where the application will find the item again.
+    """
+
+    route: str = ""
+    uploader: str = ""
+    reference: str = ""
+
+
+ANONYMOUS = UploadContext()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What was found about one item.
+
+    Attributes:
+        outcome: the gravest thing that can be said.
+        fingerprint: what was hashed, and what was not.
+        candidates: filter hits.
+        matches: those the service confirmed.
+        reasons: why the outcome is not simply MATCHED or NO_MATCH, without repetition.
+        release: the filter that was asked.
+        hashes_sent: how many hashes of this item left the process.
+        members: verdicts of the parts of a container.
+    """
+
+    outcome: Outcome
+    fingerprint: Fingerprint
+    candidates: tuple[Candidate, ...] = ()
+    matches: tuple[Match, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    release: ReleaseId
+    hashes_sent: int = 0
+    members: tuple["Verdict", ...] = ()
+
+    __bool__ = _no_truth
+
+
+class Recorded(StrEnum):
+    """Whether the decision was written down."""
+
+    NOT_NEEDED = "not_needed"
+    RECORDED = "recorded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ruling:
+    """What the policy says about a verdict: the action and the rule that gave it."""
+
+    action: Action
+    rule: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What the policy orders for one item.
+
+    Attributes:
+        action: what the caller must do. In shadow mode always ALLOW.
+        ruled: what the policy ruled, and what `action` would be in enforce mode.
+        rule: name of the policy row.
+        verdict: what it rests on.
+        mode: shadow or enforce.
+        encounter_id: of the record that was made, or empty when none was needed or it failed.
+        recorded: whether the record was made. A failure never softens the action.
+    """
+
+    action: Action
+    ruled: Action
+    rule: str
+    verdict: Verdict
+    mode: Mode
+    encounter_id: str = ""
+    recorded: Recorded = Recorded.NOT_NEEDED
+
+    __bool__ = _no_truth
+
+    @property
+    def allowed(self) -> bool:
+        """The question an upload handler asks."""
+        return self.action is Action.ALLOW

@@ -1,0 +1,88 @@
+"""Releases of the filter: identity, sections and freshness."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+class ReleaseId:
+    """(epoch, sequence): a base and its deltas so far. Caches and stored checks are keyed by it."""
+
+    epoch: int
+    sequence: int
+
+    def __str__(self) -> str:
+        return "none" if self == NO_RELEASE else f"{self.epoch}.{self.sequence}"
+
+    @classmethod
+    def parse(cls, text: str) -> "ReleaseId":
+        """Read what `str()` wrote.
+
+        Raises:
+            ValueError: anything else.
+        """
+        if text == "none":
+            return NO_RELEASE
+        epoch, dot, sequence = text.partition(".")
+        if not dot:
+            raise ValueError(f"not a release: {text!r}")
+        return cls(epoch=int(epoch), sequence=int(sequence))
+
+
+#: Stands for "no filter is installed"; epochs of real releases start at 1.
+NO_RELEASE = ReleaseId(epoch=0, sequence=0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SectionInfo:
+    """One section of a release, as signed: an exact Bloom filter (or, later, a near segment).
+
+    Attributes:
+        name: algorithm name for exact sections.
+        count: keys in the section.
+        capacity: keys it was sized for.
+        error_rate: declared false-positive rate at capacity, as a ratio.
+        size_bytes: bytes of the section in the bundle.
+    """
+
+    name: str
+    count: int
+    capacity: int
+    error_rate: float
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Release:
+    """One signed, published version of the filter."""
+
+    id: ReleaseId
+    sections: tuple[SectionInfo, ...]
+    size_bytes: int
+    sha256: str
+    signed_at: datetime
+    expires_at: datetime
+
+
+class Freshness(StrEnum):
+    """Age of the installed filter. Staleness is a state, never a deletion."""
+
+    FRESH = "fresh"
+    STALE = "stale"
+    EXPIRED = "expired"
+    NONE = "none"
+
+
+#: A release whose metadata was signed longer ago than this is stale: warn.
+STALE_AFTER_S = 24 * 3600
+#: ... and longer ago than this is expired: the policy decides.
+EXPIRED_AFTER_S = 7 * 24 * 3600
+
+
+def freshness(signed_at: datetime, *, now: datetime) -> Freshness:
+    """Age class of metadata that was signed at `signed_at` (both aware UTC)."""
+    age_s = (now - signed_at).total_seconds()
+    if age_s > EXPIRED_AFTER_S:
+        return Freshness.EXPIRED
+    return Freshness.STALE if age_s > STALE_AFTER_S else Freshness.FRESH

@@ -1,0 +1,69 @@
+"""The plugs: one verb each. Anything that fits the shape may be plugged in; nothing here is inherited."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from iii_client.model import (
+    Algorithm,
+    Candidate,
+    Confirmation,
+    Decision,
+    Fingerprint,
+    Freshness,
+    HashValue,
+    ReleaseId,
+    Ruling,
+    UploadContext,
+    Verdict,
+)
+
+
+class MembershipFilter(Protocol):
+    """One pinned, read-only release of the filter."""
+
+    @property
+    def release(self) -> ReleaseId:
+        """Which release this is."""
+        ...
+
+    @property
+    def freshness(self) -> Freshness:
+        """How old its metadata is now."""
+        ...
+
+    def candidates(self, fingerprints: Sequence[Fingerprint]) -> tuple[tuple[Candidate, ...], ...]:
+        """Filter hits of each fingerprint, aligned with the input."""
+        ...
+
+
+class Confirmer(Protocol):
+    """Asks the central service about hashes that hit."""
+
+    def supports(self, algorithm: Algorithm) -> bool:
+        """Whether this service can answer for the algorithm at all."""
+        ...
+
+    def confirm(self, hashes: Sequence[HashValue]) -> Confirmation:
+        """Ask about hashes, answers aligned with them. Never raises for transport or service faults:
+        those are `Unanswered` with a reason."""
+        ...
+
+
+class Policy(Protocol):
+    """Turns a verdict into an action. Pure."""
+
+    def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:
+        """The action, and the name of the row that gave it."""
+        ...
+
+
+class Recorder(Protocol):
+    """Writes down what must not be lost."""
+
+    def record(self, decision: Decision, context: UploadContext) -> str:
+        """Store one decision durably and return the id of its encounter.
+
+        Raises:
+            RecordError: it could not be stored.
+        """
+        ...
