@@ -1,0 +1,16 @@
+"""The shipped test picture: harmless, and listed in every release in the category `test`.
+
+It plays the part that the EICAR file plays for virus scanners: a hoster uploads it and sees the whole
+path at work, from the filter hit to the refusal, without any real material. Its bytes are frozen: they
+are shipped as a file, because a picture that was encoded anew on each machine would have other digests.
+"""
+
+from importlib.resources import files
+
+TEST_PICTURE_NAME = "test-picture.png"
+TEST_LIST_NAME = "iii-test"
+
+
+def test_picture_bytes() -> bytes:
+    """The picture's exact bytes (a PNG, 640x480)."""
+    return (files("iii_client") / "data" / TEST_PICTURE_NAME).read_bytes()
