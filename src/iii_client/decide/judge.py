@@ -1,0 +1,83 @@
+"""What was found: one verdict from a fingerprint, its filter hits and the service's answers.
+
+Promises: reads no clock and does no I/O; "could not look" and "could not ask" never become "no match".
+"""
+
+from collections.abc import Iterable
+
+from iii_client.model import (
+    UNSCANNABLE_REASONS,
+    Candidate,
+    Confirmation,
+    Fingerprint,
+    Listed,
+    NotListed,
+    Outcome,
+    Reason,
+    ReleaseId,
+    Unanswered,
+    Verdict,
+)
+
+
+def judge(
+    fingerprint: Fingerprint,
+    *,
+    candidates: tuple[Candidate, ...],
+    confirmation: Confirmation,
+    release: ReleaseId,
+    filter_reasons: tuple[Reason, ...] = (),
+) -> Verdict:
+    """Find the gravest thing that can be said about one item.
+
+    Gravity: a listed answer outweighs everything; a hit that nobody could answer outweighs a picture that
+    could not be looked at; only when everything was looked at and everything asked was denied is it
+    `NO_MATCH`.
+
+    Args:
+        fingerprint: what was hashed, and in `skipped` what was not.
+        candidates: filter hits of this fingerprint.
+        confirmation: answers about hashes of these candidates.
+        release: the release that was asked.
+        filter_reasons: state of the filter itself (`NO_FILTER`, `FILTER_EXPIRED`, `FILTER_BYPASSED`).
+    """
+    matches = tuple(
+        match for answer in confirmation.answers if isinstance(answer, Listed) for match in answer.matches
+    )
+    unanswered = [answer.reason for answer in confirmation.answers if isinstance(answer, Unanswered)]
+    if candidates and not confirmation.answers:
+        # A hit that nobody asked about: a bug elsewhere must not read as an innocent file.
+        unanswered.append(Reason.NO_SERVICE)
+    not_looked_at = [
+        reason
+        for reason in (*(skip.reason for skip in fingerprint.skipped), *filter_reasons)
+        if reason in UNSCANNABLE_REASONS
+    ]
+    denied = [
+        Reason.WITHDRAWN if answer.withdrawn else Reason.NOT_LISTED
+        for answer in confirmation.answers
+        if isinstance(answer, NotListed)
+    ]
+    notes = [reason for reason in filter_reasons if reason not in UNSCANNABLE_REASONS]
+
+    if matches:
+        outcome, reasons = Outcome.MATCHED, [*unanswered, *not_looked_at]
+    elif unanswered:
+        outcome, reasons = Outcome.UNCONFIRMED, [*unanswered, *not_looked_at]
+    elif not_looked_at:
+        outcome, reasons = Outcome.UNSCANNABLE, [*not_looked_at, *denied]
+    else:
+        outcome, reasons = Outcome.NO_MATCH, denied
+    return Verdict(
+        outcome=outcome,
+        fingerprint=fingerprint,
+        candidates=candidates,
+        matches=matches,
+        reasons=_distinct([*reasons, *notes]),
+        release=release,
+        hashes_sent=confirmation.hashes_sent,
+    )
+
+
+def _distinct(reasons: Iterable[Reason]) -> tuple[Reason, ...]:
+    return tuple(dict.fromkeys(reasons))
