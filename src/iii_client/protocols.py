@@ -36,6 +36,18 @@ class MembershipFilter(Protocol):
         ...
 
 
+class FilterSource(Protocol):
+    """Hands out the current filter. One scan pins one filter."""
+
+    def current(self) -> MembershipFilter:
+        """The newest installed release.
+
+        Raises:
+            FilterError: none is installed, or it is damaged.
+        """
+        ...
+
+
 class Confirmer(Protocol):
     """Asks the central service about hashes that hit."""
 

@@ -200,6 +200,11 @@ class Fingerprint:
     frames: tuple[Frame, ...] = ()
     skipped: tuple[Skipped, ...] = ()
 
+    @property
+    def is_picture(self) -> bool:
+        """Whether the content is a picture by its own bytes, decoded or not."""
+        return self.kind != "unknown" and all(s.reason is not Reason.NOT_A_PICTURE for s in self.skipped)
+
     def hash_values(self) -> tuple[HashValue, ...]:
         """Every distinct hash of this item, digests first."""
         return tuple(dict.fromkeys((*self.digests, *(p.hash_value for p in self.perceptual))))

@@ -57,9 +57,9 @@ class EncounterLog:
                     verdict.fingerprint.recipe,
                     _sha256(decision),
                     verdict.hashes_sent,
-                    context.route,
+                    _storable(context.route),
                     self._keyed(context.uploader),
-                    context.reference,
+                    _storable(context.reference),
                 ),
             )
             db.executemany(
@@ -73,7 +73,7 @@ class EncounterLog:
         self._database.close()
 
     def _keyed(self, uploader: str) -> bytes:
-        return hmac.digest(self._key(), uploader.encode(), hashlib.sha256) if uploader else b""
+        return hmac.digest(self._key(), _storable(uploader).encode(), hashlib.sha256) if uploader else b""
 
     def _key(self) -> bytes:
         """The state directory's own key, made on first use; two makers agree on whoever came first."""
@@ -93,6 +93,11 @@ class EncounterLog:
             return self._key_file.read_bytes()
         except OSError as error:
             raise RecordError(f"the encounter key cannot be read or made: {error.strerror}") from error
+
+
+def _storable(text: str) -> str:
+    """A text that SQLite takes: file names may hold bytes that are no UTF-8 (lone surrogates here)."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _sha256(decision: Decision) -> bytes:

@@ -1,0 +1,79 @@
+"""The command's front door: registers the commands and turns every way to end into an exit code."""
+
+import signal
+from types import FrameType
+from typing import Annotated
+
+import click
+import typer
+
+from iii_client import __version__
+from iii_client.cli import demo, doctor, filter_commands, sandbox, scan, test_picture
+from iii_client.cli.exits import ExitCode, exit_code_of
+from iii_client.cli.render import err, out, print_error
+from iii_client.errors import IIIError
+
+app = typer.Typer(
+    name="iii-client",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Hash locally, check a signed filter, confirm only probable hits. No image ever leaves.",
+    epilog="Exit codes: 0 no match · 1 matches found · 2 usage or configuration · 3 incomplete · "
+    "4 trust failure · 5 internal error · 130 interrupted.",
+)
+app.command("scan")(scan.scan)
+app.command("doctor")(doctor.doctor)
+app.add_typer(filter_commands.app, name="filter")
+app.command("demo")(demo.demo)
+app.command("sandbox")(sandbox.sandbox)
+app.command("test-picture")(test_picture.test_picture)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        out.print(f"iii-client {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def run(arguments: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; never raises, never shows a traceback for our errors."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        result = app(arguments, standalone_mode=False)
+    except IIIError as error:
+        print_error(error)
+        return exit_code_of(error)
+    except click.exceptions.Abort:
+        return _interrupted()
+    except KeyboardInterrupt:
+        return _interrupted()
+    except click.ClickException as error:
+        error.show()
+        return ExitCode.USAGE
+    except BrokenPipeError:
+        # `iii-client scan … | head`: the reader has seen enough.
+        return ExitCode.INTERRUPTED
+    except Exception:  # noqa: BLE001 - the boundary: a bug must not read as "matches found"
+        err.print_exception(show_locals=False)
+        err.print("[bold red]internal error:[/] this is a bug; nothing can be concluded from this run.")
+        return ExitCode.INTERNAL_ERROR
+    return result if isinstance(result, int) else ExitCode.NO_MATCH
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _interrupted() -> int:
+    err.print("interrupted")
+    return ExitCode.INTERRUPTED

@@ -1,0 +1,70 @@
+"""What a person sees: consoles, safe text, and the table of a scan.
+
+Results go to standard output; progress, hints and errors to standard error, so that output can be piped.
+"""
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from iii_client.errors import IIIError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+def safe_text(text: str) -> str:
+    """A text that cannot steer the terminal: file names are chosen by strangers.
+
+    Control characters, escape sequences and bytes that are no UTF-8 are shown as backslash escapes, and
+    rich's own markup is escaped.
+    """
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    return escape(printable.encode("utf-8", "backslashreplace").decode())
+
+
+def print_json_line(value: dict[str, Any]) -> None:
+    """One JSON object on one line of standard output, ASCII only, flushed so that a pipe sees it at once."""
+    sys.stdout.write(json.dumps(value, separators=(", ", ": ")) + "\n")
+    sys.stdout.flush()
+
+
+def print_error(error: IIIError) -> None:
+    """An error of ours and what to do about it."""
+    err.print(f"[bold red]error:[/] {safe_text(str(error))}")
+    if error.hint:
+        err.print(f"  {safe_text(error.hint)}")
+
+
+def size(size_bytes: int) -> str:
+    """A size for people: `1.4 MiB`."""
+    value = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB"):
+        if value < 1024 or unit == "GiB":
+            return f"{value:.0f} {unit}" if unit == "bytes" else f"{value:.1f} {unit}"
+        value /= 1024
+    raise AssertionError("unreachable")
+
+
+def age(seconds: float) -> str:
+    """An age for people: `3 hours`."""
+    for unit, length in (("day", 86400), ("hour", 3600), ("minute", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'' if count == 1 else 's'}"
+    return "less than a minute"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 file`, `2 files`, `2 matches`."""
+    ending = "" if count == 1 else ("es" if noun.endswith(("s", "h")) else "s")
+    return f"{count:,} {noun}{ending}"
+
+
+def joined(words: Iterable[str]) -> str:
+    """Words for one table cell."""
+    return ", ".join(words)

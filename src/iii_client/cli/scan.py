@@ -1,0 +1,237 @@
+"""`iii-client scan`: files and folders on this machine."""
+
+import json as jsonlib
+import os
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from iii_client.cli.exits import ExitCode
+from iii_client.cli.render import err, joined, out, plural, print_json_line, safe_text
+from iii_client.cli.walk import iter_files
+from iii_client.errors import ConfigurationError
+from iii_client.model import Action, Decision, Mode, Outcome, Reason, UploadContext
+
+#: Rows that a person still reads; everything is in the summary and in --json.
+MAX_TABLE_ROWS = 500
+
+
+def scan(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files and folders.")],
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")] = False,
+    jobs: Annotated[int, typer.Option(min=0, help="Hashing threads; 0 takes every core.")] = 0,
+    summary: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Also write the summary there, as JSON.")
+    ] = None,
+    show_all: Annotated[bool, typer.Option("--all", help="Also list files without a match.")] = False,
+) -> int:
+    """Scan files and folders, and say what was found.
+
+    Links to folders are not followed. Nothing is moved or deleted.
+    """
+    from iii_client.config import Config
+    from iii_client.content import Content
+    from iii_client.scanner import ScanItem, Scanner
+
+    totals = Totals(mode=Config.from_env().mode)
+    rows: list[tuple[str, Decision]] = []
+
+    def items() -> Iterator[ScanItem]:
+        for path in iter_files(paths):
+            context = UploadContext(route="iii-client scan", reference=str(path))
+            yield ScanItem(content=Content.from_path(path), context=context)
+
+    with Scanner.from_env() as scanner, _progress(paths) as advance:
+        for item, decision in scanner.scan_many(items(), jobs=jobs or len(os.sched_getaffinity(0))):
+            path = item.context.reference
+            totals.add(decision)
+            if json:
+                print_json_line(decision_as_json(path, decision))
+            elif show_all or decision.verdict.outcome is not Outcome.NO_MATCH:
+                rows.append((path, decision))
+            advance()
+
+    if not json and rows:
+        out.print(_table(rows[:MAX_TABLE_ROWS]))
+        if len(rows) > MAX_TABLE_ROWS:
+            out.print(f"… and {len(rows) - MAX_TABLE_ROWS:,} more; --json lists every file")
+    totals.print_to(err if json else out)
+    if summary is not None:
+        try:
+            summary.write_text(jsonlib.dumps(totals.as_json(), indent=2) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise ConfigurationError(f"the summary cannot be written: {error.strerror}") from None
+    return totals.exit_code
+
+
+class Totals:
+    """Counts of one run, and what they mean for the exit code."""
+
+    def __init__(self, *, mode: Mode) -> None:
+        self._started = time.monotonic()
+        self._mode = mode
+        self.files = 0
+        self.outcomes: Counter[str] = Counter({outcome.value: 0 for outcome in Outcome})
+        self.actions: Counter[str] = Counter({action.value: 0 for action in Action})
+        self.reasons: Counter[str] = Counter()
+        self.candidates = 0
+        self.false_candidates = 0
+        self.hashes_sent = 0
+        self.not_recorded = 0
+        self._held_unscannable = 0
+        self._releases: set[str] = set()
+
+    def add(self, decision: Decision) -> None:
+        """Count one decision."""
+        verdict = decision.verdict
+        self.files += 1
+        self.outcomes[verdict.outcome.value] += 1
+        self.actions[decision.action.value] += 1
+        self.reasons.update(reason.value for reason in verdict.reasons)
+        self.candidates += bool(verdict.candidates)
+        self.false_candidates += bool(verdict.candidates) and verdict.outcome is Outcome.NO_MATCH
+        self.hashes_sent += verdict.hashes_sent
+        self.not_recorded += decision.recorded.value == "failed"
+        # "By policy": what the rows allow (a format that is not enabled) leaves the run complete.
+        self._held_unscannable += (
+            verdict.outcome is Outcome.UNSCANNABLE and decision.ruled is not Action.ALLOW
+        )
+        self._releases.add(str(verdict.release))
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """Matches first, then incompleteness."""
+        if self.outcomes["matched"]:
+            return ExitCode.MATCHES_FOUND
+        if self._held_unscannable or self.outcomes["unconfirmed"]:
+            return ExitCode.INCOMPLETE
+        return ExitCode.NO_MATCH
+
+    def as_json(self) -> dict[str, Any]:
+        """The summary for machines."""
+        return {
+            "files": self.files,
+            "outcomes": dict(self.outcomes),
+            "actions": dict(self.actions),
+            "reasons": dict(self.reasons),
+            "candidates": self.candidates,
+            "false_candidates": self.false_candidates,
+            "hashes_sent": self.hashes_sent,
+            "not_recorded": self.not_recorded,
+            "releases": sorted(self._releases),
+            "mode": self._mode.value,
+            "filter_bypassed": Reason.FILTER_BYPASSED.value in self.reasons,
+            "seconds": round(time.monotonic() - self._started, 3),
+        }
+
+    def print_to(self, console: Any) -> None:
+        """The summary for people: what was found first, what left the machine last."""
+        seconds = time.monotonic() - self._started
+        outcomes = ", ".join(f"{count:,} {name}" for name, count in self.outcomes.items())
+        console.print(f"[bold]{plural(self.files, 'file')}[/] in {seconds:.1f} s: {outcomes}")
+        console.print(
+            f"{plural(self.candidates, 'candidate')} from the filter "
+            f"({self.false_candidates:,} not listed by the service), "
+            f"[bold]{plural(self.hashes_sent, 'hash')} sent[/], 0 pictures sent"
+        )
+        if self._mode is Mode.SHADOW:
+            console.print("mode is shadow: everything is allowed, actions are only what would be done")
+        if Reason.FILTER_BYPASSED.value in self.reasons:
+            console.print(
+                "[bold yellow]III_FILTER=none:[/] no filter is used; a digest of EVERY picture was sent"
+            )
+        if Reason.NO_FILTER.value in self.reasons:
+            console.print(
+                "[bold yellow]no filter is installed:[/] run 'iii-client filter update'; "
+                "until then nothing can be called innocent"
+            )
+        if self.not_recorded:
+            console.print(
+                f"[bold red]{plural(self.not_recorded, 'decision')} could not be recorded:[/] "
+                "check space and permissions of the state directory"
+            )
+
+
+def decision_as_json(path: str, decision: Decision) -> dict[str, Any]:
+    """One file's line. Hashes are not in it: a listed hash in a log file is itself sensitive."""
+    verdict = decision.verdict
+    return {
+        "path": path,
+        "outcome": verdict.outcome.value,
+        "action": decision.action.value,
+        "ruled": decision.ruled.value,
+        "rule": decision.rule,
+        "reasons": [reason.value for reason in verdict.reasons],
+        "matches": [
+            {
+                "algorithm": match.hash.algorithm.value,
+                "distance_bits": match.distance_bits,
+                "exact": match.exact,
+                "sources": list(match.sources),
+                "categories": [
+                    {"scheme": c.scheme, "code": c.code, "source": c.source} for c in match.categories
+                ],
+            }
+            for match in verdict.matches
+        ],
+        "release": str(verdict.release),
+        "kind": verdict.fingerprint.kind,
+        "skipped": [
+            {"what": skip.what, "reason": skip.reason.value, "detail": skip.detail}
+            for skip in verdict.fingerprint.skipped
+        ],
+        "hashes_sent": verdict.hashes_sent,
+        "encounter_id": decision.encounter_id,
+        "recorded": decision.recorded.value,
+    }
+
+
+_STYLE = {
+    Outcome.MATCHED: "bold red",
+    Outcome.UNCONFIRMED: "yellow",
+    Outcome.UNSCANNABLE: "magenta",
+    Outcome.NO_MATCH: "green",
+}
+
+
+def _table(rows: list[tuple[str, Decision]]) -> Table:
+    table = Table("outcome", "action", "why", "file", box=None, pad_edge=False)
+    for path, decision in rows:
+        outcome = decision.verdict.outcome
+        action = decision.action.value
+        if decision.ruled is not decision.action:
+            action += f" (would {decision.ruled.value})"
+        table.add_row(
+            f"[{_STYLE[outcome]}]{outcome.value}[/]", action, safe_text(_why(decision)), safe_text(path)
+        )
+    return table
+
+
+def _why(decision: Decision) -> str:
+    verdict = decision.verdict
+    found = [
+        f"{match.hash.algorithm} {'exact' if match.exact else f'distance {match.distance_bits}'}"
+        + (f" ({joined(match.sources)})" if match.sources else "")
+        for match in verdict.matches
+    ]
+    return joined([*found, *(reason.value for reason in verdict.reasons)]) or decision.rule
+
+
+@contextmanager
+def _progress(paths: list[Path]) -> Iterator[Any]:
+    """A progress bar on a terminal, nothing elsewhere. Yields the function that advances it."""
+    if not err.is_terminal:
+        yield lambda: None
+        return
+    total = sum(1 for _ in iter_files(paths))
+    columns = (TextColumn("scanning"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task("scanning", total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,295 @@
+"""The library's main noun: one item in, one decision out.
+
+    scanner = Scanner.from_env()
+    decision = scanner.scan(Content.from_path(path))
+    if not decision.allowed:
+        ...
+
+Promises: `scan` never raises for content, filter, network or recording; each of those is a verdict with a
+reason, or a decision that says it was not recorded. Only construction raises. One scan pins one release of
+the filter. Thread-safe. Nothing leaves the process for an item without a filter hit.
+"""
+
+import logging
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import BinaryIO, Self
+
+from iii_client.config import Config, Limits
+from iii_client.content import Content
+from iii_client.decide import TablePolicy, judge
+from iii_client.errors import FilterError, RecordError
+from iii_client.filters import BypassFilter
+from iii_client.fingerprint import RECIPES, build_fingerprint, warm_up
+from iii_client.model import (
+    ANONYMOUS,
+    NO_RELEASE,
+    Action,
+    Candidate,
+    Confirmation,
+    Decision,
+    Fingerprint,
+    Freshness,
+    Mode,
+    Outcome,
+    Reason,
+    Recipe,
+    Recorded,
+    ReleaseId,
+    UploadContext,
+    Verdict,
+)
+from iii_client.protocols import Confirmer, FilterSource, MembershipFilter, Policy, Recorder
+from iii_client.records import EncounterLog
+from iii_client.service import confirm_items, make_confirmer
+from iii_client.updates import FilterStore
+
+logger = logging.getLogger(__name__)
+
+ScanInput = Content | bytes | os.PathLike[str] | BinaryIO
+
+#: Items hashed ahead of the one that is handed out, for each job: enough to keep the workers busy while
+#: the caller handles a result, few enough that an endless input stays a bounded queue.
+_AHEAD_PER_JOB = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScanItem:
+    """One of many items for `scan_many`."""
+
+    content: Content
+    context: UploadContext = ANONYMOUS
+
+
+class Scanner:
+    """Hashes locally, looks up locally, confirms probable hits, decides, and writes down what matters.
+
+    Args:
+        filters: hands out the current filter.
+        confirmer: asks the service.
+        policy: turns verdicts into actions.
+        recorder: stores every decision that is not a plain "no match".
+        mode: SHADOW allows everything and says what it would have done.
+        recipe: how to hash.
+        limits: what is read and decoded at most.
+    """
+
+    def __init__(
+        self,
+        *,
+        filters: FilterSource,
+        confirmer: Confirmer,
+        policy: Policy,
+        recorder: Recorder,
+        mode: Mode,
+        recipe: Recipe,
+        limits: Limits,
+    ) -> None:
+        self._filters = filters
+        self._confirmer = confirmer
+        self._policy = policy
+        self._recorder = recorder
+        self._mode = mode
+        self._recipe = recipe
+        self._limits = limits
+
+    @classmethod
+    def from_env(cls) -> Self:
+        """Build from `III_*` environment variables (see `iii_client.config`).
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong.
+        """
+        return cls.from_config(Config.from_env())
+
+    @classmethod
+    def from_config(cls, config: Config) -> Self:
+        """Build with the library's own parts.
+
+        Raises:
+            ConfigurationError: a setting is missing or wrong.
+        """
+        confirmer = make_confirmer(config.service)
+        filters: FilterSource = (
+            _FixedFilter(BypassFilter(confirmer.supports))
+            if config.filter.bypassed
+            else FilterStore(config.state_dir)
+        )
+        return cls(
+            filters=filters,
+            confirmer=confirmer,
+            policy=TablePolicy(config.policy),
+            recorder=EncounterLog(config.state_dir),
+            mode=config.mode,
+            recipe=RECIPES[config.recipe],
+            limits=config.limits,
+        )
+
+    def scan(self, content: ScanInput, *, context: UploadContext = ANONYMOUS) -> Decision:
+        """Look at one item and decide.
+
+        Args:
+            content: a `Content`, the bytes, a path object, or a binary file (read from its start, and
+                handed back open and at its old position).
+            context: where it came from; kept locally.
+        """
+        (decision,) = self._check([self.fingerprint(content)], [context])
+        return decision
+
+    def scan_many(self, items: Iterable[ScanItem], *, jobs: int = 1) -> Iterator[tuple[ScanItem, Decision]]:
+        """Look at many items, in order; hash with `jobs` threads and check in batches.
+
+        Reads `items` only a bounded number ahead, so an endless iterable is fine.
+        """
+        window: deque[tuple[ScanItem, Future[Fingerprint]]] = deque()
+        with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="iii-hash") as pool:
+            try:
+                for item in items:
+                    window.append((item, pool.submit(self.fingerprint, item.content)))
+                    if len(window) >= jobs * _AHEAD_PER_JOB:
+                        yield from self._check_finished(window)
+                while window:
+                    yield from self._check_finished(window)
+            finally:
+                # A caller that stops early must not wait for everything that was queued.
+                pool.shutdown(wait=False, cancel_futures=True)
+
+    def fingerprint(self, content: ScanInput) -> Fingerprint:
+        """Hash one item; no filter, no network."""
+        return build_fingerprint(_as_content(content), recipe=self._recipe, limits=self._limits)
+
+    def check(self, fingerprints: Sequence[Fingerprint]) -> tuple[Decision, ...]:
+        """Decide about items that were hashed before, without reading them again. Aligned."""
+        return self._check(fingerprints, [ANONYMOUS] * len(fingerprints))
+
+    def warm_up(self) -> None:
+        """Pay the first scan's costs (imports, tables, opening the filter) now."""
+        warm_up()
+        self._current_filter()
+
+    def close(self) -> None:
+        """Release this thread's handles. The scanner opens them again if it is used again."""
+        for part in (self._recorder, self._confirmer):
+            close = getattr(part, "close", None)
+            if close is not None:
+                close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    # --- the steps, in their order ----------------------------------------------------------------------
+
+    def _check_finished(
+        self, window: deque[tuple[ScanItem, Future[Fingerprint]]]
+    ) -> Iterator[tuple[ScanItem, Decision]]:
+        """Wait for the oldest item, then check it with all finished ones behind it as one batch."""
+        batch = [window.popleft()]
+        batch[0][1].result()
+        while window and window[0][1].done():
+            batch.append(window.popleft())
+        items = [item for item, _ in batch]
+        decisions = self._check([future.result() for _, future in batch], [item.context for item in items])
+        yield from zip(items, decisions, strict=True)
+
+    def _check(
+        self, fingerprints: Sequence[Fingerprint], contexts: Sequence[UploadContext]
+    ) -> tuple[Decision, ...]:
+        release, hits, filter_reasons = self._look_up(fingerprints)
+        confirmations = confirm_items(hits, self._confirmer) if any(hits) else (Confirmation(),) * len(hits)
+        return tuple(
+            self._decide(
+                judge(
+                    fingerprint,
+                    candidates=candidates,
+                    confirmation=confirmation,
+                    release=release,
+                    filter_reasons=filter_reasons,
+                ),
+                context,
+            )
+            for fingerprint, candidates, confirmation, context in zip(
+                fingerprints, hits, confirmations, contexts, strict=True
+            )
+        )
+
+    def _look_up(
+        self, fingerprints: Sequence[Fingerprint]
+    ) -> tuple[ReleaseId, tuple[tuple[Candidate, ...], ...], tuple[Reason, ...]]:
+        membership = self._current_filter()
+        if membership is None:
+            return NO_RELEASE, ((),) * len(fingerprints), (Reason.NO_FILTER,)
+        reasons: tuple[Reason, ...] = ()
+        if isinstance(membership, BypassFilter):
+            reasons = (Reason.FILTER_BYPASSED,)
+        elif membership.freshness is Freshness.EXPIRED:
+            # An expired filter still finds what it knew; only its silence proves nothing any more.
+            reasons = (Reason.FILTER_EXPIRED,)
+        return membership.release, membership.candidates(fingerprints), reasons
+
+    def _current_filter(self) -> MembershipFilter | None:
+        try:
+            return self._filters.current()
+        except FilterError as error:
+            logger.warning("no usable filter: %s %s", error, error.hint)
+            return None
+
+    def _decide(self, verdict: Verdict, context: UploadContext) -> Decision:
+        ruling = self._policy.rule(verdict, context)
+        decision = Decision(
+            action=ruling.action if self._mode is Mode.ENFORCE else Action.ALLOW,
+            ruled=ruling.action,
+            rule=ruling.rule,
+            verdict=verdict,
+            mode=self._mode,
+        )
+        return self._record(decision, context) if _is_remarkable(verdict) else decision
+
+    def _record(self, decision: Decision, context: UploadContext) -> Decision:
+        try:
+            encounter_id, recorded = self._recorder.record(decision, context), Recorded.RECORDED
+        except RecordError as error:
+            # The ruled action stays in force: an upload is never let through because a disk is full.
+            logger.error(  # noqa: TRY400 - a traceback would carry paths and values
+                "a decision could not be recorded: %s %s", error, error.hint
+            )
+            encounter_id, recorded = "", Recorded.FAILED
+        return replace(decision, encounter_id=encounter_id, recorded=recorded)
+
+
+def _is_remarkable(verdict: Verdict) -> bool:
+    """Whether a verdict is kept as an encounter: anything but a plain "no match".
+
+    A filter hit that the service denied is kept too: false candidates are counted and published. Under a
+    bypassed filter every picture is a candidate, which says nothing.
+    """
+    false_candidate = bool(verdict.candidates) and Reason.FILTER_BYPASSED not in verdict.reasons
+    return verdict.outcome is not Outcome.NO_MATCH or false_candidate
+
+
+class _FixedFilter:
+    """A filter source that always hands out the same filter."""
+
+    def __init__(self, membership: MembershipFilter) -> None:
+        self._membership = membership
+
+    def current(self) -> MembershipFilter:
+        return self._membership
+
+
+def _as_content(content: ScanInput) -> Content:
+    if isinstance(content, Content):
+        return content
+    if isinstance(content, (bytes, bytearray, memoryview)):
+        return Content.from_bytes(bytes(content))
+    if isinstance(content, os.PathLike):
+        return Content.from_path(content)
+    if isinstance(content, str):
+        # A string might be a path, a URL or the content itself; guessing would be a hole.
+        raise TypeError("a text is not content; use Content.from_path or Content.from_url")
+    return Content.from_file(content)

@@ -1,0 +1,156 @@
+"""The encounter log: durable, private, linkable, safe after fork."""
+
+import os
+import sqlite3
+import stat
+import threading
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from iii_client.errors import RecordError
+from iii_client.model import (
+    Action,
+    Algorithm,
+    Candidate,
+    Category,
+    Decision,
+    Fingerprint,
+    HashValue,
+    Match,
+    Mode,
+    Outcome,
+    Reason,
+    ReleaseId,
+    UploadContext,
+    Verdict,
+)
+from iii_client.records import EncounterLog
+
+SHA256 = HashValue(algorithm=Algorithm.SHA256, value=bytes(range(32)))
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+def decision() -> Decision:
+    match = Match(
+        hash=SHA256,
+        distance_bits=0,
+        exact=True,
+        sources=("list-a",),
+        categories=(Category(scheme="s", code="1", source="list-a"),),
+    )
+    verdict = Verdict(
+        outcome=Outcome.MATCHED,
+        fingerprint=Fingerprint(recipe="fast-v1", size_bytes=9, kind="png", digests=(SHA256,)),
+        candidates=(Candidate(hash=SHA256, section="sha256"),),
+        matches=(match,),
+        reasons=(Reason.SERVICE_TIMEOUT,),
+        release=ReleaseId(epoch=3, sequence=1),
+        hashes_sent=1,
+    )
+    return Decision(
+        action=Action.BLOCK, ruled=Action.BLOCK, rule="matched_exact", verdict=verdict, mode=Mode.ENFORCE
+    )
+
+
+def rows(state_dir: Path, query: str) -> list[tuple[object, ...]]:
+    with sqlite3.connect(state_dir / "state.db") as db:
+        return db.execute(query).fetchall()
+
+
+def test_a_decision_is_stored_with_its_circumstances(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path, clock=lambda: NOON)
+    encounter_id = log.record(decision(), UploadContext(route="avatar", uploader="u1", reference="obj/7"))
+    assert rows(
+        tmp_path, "SELECT id, at, outcome, action, rule, reasons, release, route, reference FROM encounter"
+    ) == [
+        (
+            encounter_id,
+            "2026-11-24T12:00:00.000+00:00",
+            "matched",
+            "block",
+            "matched_exact",
+            "service_timeout",
+            "3.1",
+            "avatar",
+            "obj/7",
+        )
+    ]
+    assert rows(tmp_path, "SELECT algorithm, value, confirmed, sources FROM encounter_hit") == [
+        ("sha256", SHA256.value, 1, '["list-a"]')
+    ]
+
+
+def test_uploaders_are_linkable_and_not_named(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path)
+    for uploader in ("alice@example.org", "alice@example.org", "bob@example.org"):
+        log.record(decision(), UploadContext(uploader=uploader))
+    keys = [row[0] for row in rows(tmp_path, "SELECT uploader_key FROM encounter ORDER BY rowid")]
+    assert keys[0] == keys[1] != keys[2]
+    log.close()
+    assert b"alice" not in b"".join(path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_two_logs_of_one_state_directory_agree_on_the_key(tmp_path: Path) -> None:
+    for _ in range(2):
+        EncounterLog(tmp_path).record(decision(), UploadContext(uploader="alice"))
+    keys = {row[0] for row in rows(tmp_path, "SELECT uploader_key FROM encounter")}
+    assert len(keys) == 1
+
+
+def test_nobody_else_may_read_the_files(tmp_path: Path) -> None:
+    EncounterLog(tmp_path / "state").record(decision(), UploadContext(uploader="u"))
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
+    for file in (tmp_path / "state").iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
+
+
+def test_a_reference_that_is_no_utf8_is_stored_all_the_same(tmp_path: Path) -> None:
+    EncounterLog(tmp_path).record(decision(), UploadContext(reference=os.fsdecode(b"caf\xe9.jpg")))
+    assert rows(tmp_path, "SELECT reference FROM encounter") == [("caf\\udce9.jpg",)]
+
+
+def test_threads_share_one_log(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path)
+    threads = [
+        threading.Thread(target=lambda: [log.record(decision(), UploadContext()) for _ in range(20)])
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rows(tmp_path, "SELECT count(*) FROM encounter") == [(80,)]
+
+
+def test_a_forked_child_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path)
+    log.record(decision(), UploadContext(route="parent"))
+    child = os.fork()
+    if child == 0:
+        try:
+            log.record(decision(), UploadContext(route="child"))
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    log.record(decision(), UploadContext(route="parent again"))
+    assert rows(tmp_path, "SELECT route FROM encounter ORDER BY rowid") == [
+        ("parent",),
+        ("child",),
+        ("parent again",),
+    ]
+
+
+def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
+    with sqlite3.connect(tmp_path / "state.db") as db:
+        db.execute("PRAGMA user_version=999")
+    with pytest.raises(RecordError, match="999"):
+        EncounterLog(tmp_path).record(decision(), UploadContext())
+
+
+def test_a_damaged_store_is_a_record_error(tmp_path: Path) -> None:
+    (tmp_path / "state.db").write_bytes(b"this is not a database at all" * 100)
+    with pytest.raises(RecordError):
+        EncounterLog(tmp_path).record(decision(), UploadContext())

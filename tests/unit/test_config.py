@@ -1,0 +1,82 @@
+"""Configuration: read strictly, explained when wrong, secrets masked."""
+
+from pathlib import Path
+
+import pytest
+
+from iii_client.config import Config, Secret
+from iii_client.errors import ConfigurationError
+from iii_client.model import Mode
+
+
+def test_without_a_mode_both_modes_are_explained() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Config.from_env({})
+    assert "shadow" in caught.value.hint
+    assert "enforce" in caught.value.hint
+
+
+def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "iii.toml"
+    file.write_text('mode = "shadow"\n[service]\nurl = "https://a.example"\nprotocol = "v1"\n')
+    config = Config.from_env(
+        {"III_CONFIG": str(file), "III_SERVICE_URL": "https://b.example/", "III_MODE": "enforce"}
+    )
+    assert (config.mode, config.service.url, config.service.protocol) == (
+        Mode.ENFORCE,
+        "https://b.example",
+        "v1",
+    )
+
+
+def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("hunter2\n")
+    config = Config.from_env({"III_MODE": "shadow", "III_SERVICE_PASSWORD_FILE": str(file)})
+    assert config.service.password.reveal() == "hunter2"
+    assert "hunter2" not in repr(config) + str(config)
+    assert "hunter2" not in f"{Secret('hunter2')}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("III_MODE", "on"),
+        ("III_FILTER", "off"),
+        ("III_SERVICE_PROTOCOL", "v3"),
+        ("III_SERVICE_URL", "ftp://example.org"),
+        ("III_SERVICE_URL", "https://user:secret@example.org"),
+        ("III_SERVICE_TIMEOUT_S", "0"),
+        ("III_SERVICE_TIMEOUT_S", "nan"),
+        ("III_SERVICE_TIMEOUT_S", "soon"),
+        ("III_FILTER_MIN_EPOCH", "-1"),
+        ("III_MAX_PICTURE_BYTES", "1.5"),
+        ("III_SERVICE_V1_TEST", "maybe"),
+        ("III_RECIPE", "slow"),
+    ],
+)
+def test_a_malformed_setting_is_named_without_a_secret(variable: str, value: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Config.from_env({"III_MODE": "shadow", variable: value})
+    assert "secret" not in str(caught.value)
+
+
+def test_an_unknown_setting_is_named_with_the_known_ones() -> None:
+    with pytest.raises(ConfigurationError, match="urll") as caught:
+        Config.from_mapping({"mode": "shadow", "service": {"urll": "x"}})
+    assert "url" in caught.value.hint
+
+
+def test_a_variable_and_its_file_twin_together_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="both set"):
+        Config.from_env(
+            {"III_MODE": "shadow", "III_SERVICE_PASSWORD": "a", "III_SERVICE_PASSWORD_FILE": str(tmp_path)}
+        )
+
+
+def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be read"):
+        Config.from_toml(tmp_path / "missing.toml")
+    (tmp_path / "broken.toml").write_text("mode = ")
+    with pytest.raises(ConfigurationError, match="not TOML"):
+        Config.from_toml(tmp_path / "broken.toml")
