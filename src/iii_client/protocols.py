@@ -55,9 +55,14 @@ class Confirmer(Protocol):
         """Whether this service can answer for the algorithm at all."""
         ...
 
-    def confirm(self, hashes: Sequence[HashValue]) -> Confirmation:
+    def confirm(self, hashes: Sequence[HashValue], *, spent_s: float = 0.0) -> Confirmation:
         """Ask about hashes, answers aligned with them. Never raises for transport or service faults:
-        those are `Unanswered` with a reason."""
+        those are `Unanswered` with a reason.
+
+        Args:
+            hashes: what to ask about.
+            spent_s: seconds of the confirmer's budget that earlier questions about the same items took.
+        """
         ...
 
 
