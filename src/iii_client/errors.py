@@ -5,6 +5,7 @@
     │   └─ MissingExtraError          names the extra and the pip line
     ├─ ContentError                   the file's fault; scanning turns it into UNSCANNABLE
     │   ├─ UnreadableContentError     it could not be read at all
+    │   │   └─ NotAFileError          a directory, a FIFO, a device
     │   ├─ UnsupportedContentError
     │   ├─ DecodeError
     │   ├─ ContentTooLargeError       .limit
@@ -12,7 +13,7 @@
     ├─ FilterError                    no usable filter here
     │   ├─ NoFilterError
     │   ├─ FilterExpiredError
-    │   └─ FilterFormatError
+    │   └─ FilterFormatError          .offset
     ├─ TrustError                     never retried, never downgraded, always loud
     │   ├─ SignatureError
     │   ├─ RollbackError
@@ -74,6 +75,10 @@ class UnreadableContentError(ContentError):
     """The content could not be read: permission, a broken link, a device, a failing disk."""
 
 
+class NotAFileError(UnreadableContentError):
+    """A directory, a FIFO, a socket or a device: not opened, never waited for."""
+
+
 class UnsupportedContentError(ContentError):
     """A picture of a format that is not on the allow-list."""
 
@@ -107,7 +112,11 @@ class FilterExpiredError(FilterError):
 
 
 class FilterFormatError(FilterError):
-    """The bytes are no filter of a version this reader knows."""
+    """The bytes are no filter of a version this reader knows. `offset` is the byte where that showed."""
+
+    def __init__(self, message: str, *, offset: int | None = None, hint: str = "") -> None:
+        super().__init__(message if offset is None else f"{message} (at byte {offset})", hint=hint)
+        self.offset = offset
 
 
 class TrustError(IIIError):

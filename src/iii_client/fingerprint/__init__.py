@@ -1,0 +1,25 @@
+"""The room that reads pixels: Content in, Fingerprint out. CPU only, no network.
+
+`build_fingerprint` does it for one item; `FingerprintBuilder` for an upload that arrives in chunks. The
+hash functions stand on their own for publishers and tests. Nothing here loads scipy.
+"""
+
+from iii_client.fingerprint.build import FingerprintBuilder, build_fingerprint, warm_up
+from iii_client.fingerprint.coefficients import pack_coefficients, unpack_coefficients
+from iii_client.fingerprint.pdq import PdqHash, bits_of, pdq, value_of
+from iii_client.fingerprint.phash import phash
+from iii_client.fingerprint.registry import RECIPES
+
+__all__ = [
+    "RECIPES",
+    "FingerprintBuilder",
+    "PdqHash",
+    "bits_of",
+    "build_fingerprint",
+    "pack_coefficients",
+    "pdq",
+    "phash",
+    "unpack_coefficients",
+    "value_of",
+    "warm_up",
+]

@@ -1,0 +1,19 @@
+"""The recipes: which hashes are made, from which pixels. A change of any value is a new version."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from iii_client.model import Algorithm, Decoding, Recipe
+
+_ALGORITHMS = (Algorithm.PDQ, Algorithm.PDQ_512, Algorithm.PHASH)
+
+#: `fast-v1`: a JPEG is read as luma at the smallest of 1/1, 1/2, 1/4, 1/8 that leaves 256 pixels a side,
+#: and the reduction is folded into the hash; other formats are read whole and hashed from luma. PDQ is at
+#: most a few bits from `exact-v1`. What the gates keep from near matching is hashed as in `exact-v1`.
+FAST = Recipe(name="fast", version=1, decoding=Decoding.FAST, algorithms=_ALGORITHMS)
+
+#: `exact-v1`: every pixel, in RGB. Equal to `pdqhash` and `imagehash.phash` on photographs.
+EXACT = Recipe(name="exact", version=1, decoding=Decoding.EXACT, algorithms=_ALGORITHMS)
+
+#: By the name that the configuration uses.
+RECIPES: Mapping[str, Recipe] = MappingProxyType({recipe.name: recipe for recipe in (FAST, EXACT)})
