@@ -28,6 +28,7 @@
     │   ├─ AuthenticationError
     │   ├─ RateLimitedError           .retry_after_s
     │   └─ WireFormatError
+    ├─ PublishError                   the publisher refuses: it would disclose the list
     ├─ RecordError                    could not record: the ruled action stays in force
     └─ RescanError
         ├─ LedgerLockedError
@@ -189,6 +190,10 @@ class WireFormatError(ServiceError):
     """The answer is not of the contract's form."""
 
     retryable = False
+
+
+class PublishError(IIIError):
+    """The publisher refuses to build or publish: it would disclose the list, or the list is not fit."""
 
 
 class RecordError(IIIError):

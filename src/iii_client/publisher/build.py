@@ -1,0 +1,90 @@
+"""Bundles from lists: the same hashes give the same bytes, whatever their order.
+
+Each algorithm that has entries becomes one exact section, built with pybloom-live from the sorted,
+distinct hashes. Every bundle lists the shipped test picture, so that a hoster can try the whole path and
+a client can tell that a release really answers (its canaries).
+"""
+
+import hashlib
+import io
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+
+from pybloom_live import BloomFilter
+
+from iii_client.filters import pack_bundle
+from iii_client.model import (
+    TEST_CATEGORY_CODE,
+    TEST_CATEGORY_SCHEME,
+    Algorithm,
+    Category,
+    HashValue,
+    ReleaseId,
+)
+from iii_client.publisher.lists import FULL_QUALITY, ListEntry
+from iii_client.test_picture import TEST_LIST_NAME, test_picture_bytes
+
+#: False positives at capacity. Every one costs a confirmation of an innocent file's hash; a tenth of it
+#: would cost 17 % more bytes.
+ERROR_RATE = 1e-6
+
+#: Room for additions within an epoch, as a ratio. Full, a section has set half of its bits; with this
+#: room left, 43 %.
+HEADROOM = 1.25
+
+#: Below about 22,800 keys pybloom-live cuts digests into 16-bit words, whose remainder is visibly uneven
+#: and raises the false-positive rate. A section of this capacity takes 90 KB.
+MIN_CAPACITY = 25_000
+
+
+def build_sections(entries: Iterable[ListEntry]) -> tuple[tuple[str, bytes], ...]:
+    """The exact sections of these entries and the test picture, as (name, pybloom-live's bytes), by name.
+
+    Takes about 7 microseconds a hash.
+    """
+    keys: dict[Algorithm, set[str]] = defaultdict(set)
+    for entry in (*test_picture_entries(), *entries):
+        keys[entry.hash.algorithm].add(entry.hash.hex)
+    return tuple((str(algorithm), _build_section(keys[algorithm])) for algorithm in sorted(keys))
+
+
+def build_bundle(entries: Iterable[ListEntry], *, release: ReleaseId) -> bytes:
+    """A whole bundle of these entries and the test picture."""
+    return pack_bundle(release, build_sections(entries))
+
+
+def test_picture_entries() -> tuple[ListEntry, ...]:
+    """The shipped, harmless test picture as every release lists it."""
+    category = Category(scheme=TEST_CATEGORY_SCHEME, code=TEST_CATEGORY_CODE, source=TEST_LIST_NAME)
+    return tuple(
+        ListEntry(
+            hash=value,
+            quality=FULL_QUALITY,
+            list_name=TEST_LIST_NAME,
+            source=TEST_LIST_NAME,
+            categories=(category,),
+        )
+        for value in _test_picture_digests()
+    )
+
+
+def _test_picture_digests() -> tuple[HashValue, ...]:
+    content = test_picture_bytes()
+    hashers: Mapping[Algorithm, bytes] = {
+        Algorithm.MD5: hashlib.md5(content, usedforsecurity=False).digest(),
+        Algorithm.SHA1: hashlib.sha1(content, usedforsecurity=False).digest(),
+        Algorithm.SHA256: hashlib.sha256(content).digest(),
+    }
+    return tuple(HashValue(algorithm=algorithm, value=value) for algorithm, value in hashers.items())
+
+
+def _build_section(keys: set[str]) -> bytes:
+    capacity = max(MIN_CAPACITY, int(len(keys) * HEADROOM) + 1)
+    bloom = BloomFilter(capacity, ERROR_RATE)
+    for key in sorted(keys):
+        # The keys are distinct; without the check, the count is their number even where one is a false
+        # positive of the others.
+        bloom.add(key, skip_check=True)
+    content = io.BytesIO()
+    bloom.tofile(content)
+    return content.getvalue()

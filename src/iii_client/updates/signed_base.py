@@ -1,0 +1,144 @@
+"""What the offline key signs about a base: the `custom` fields of its TUF target.
+
+Publisher and client share this one form. TUF's canonical JSON has no fractions, so the error rate is a
+text and the fill a number of thousandths. Unknown fields are ignored, so that later releases may say
+more; anything wrong in a known one is a trust failure, because it was signed.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from iii_client.errors import GateError
+from iii_client.model import Algorithm, HashValue, ReleaseId, SectionInfo
+
+#: A section is sized to stay below this fill, in thousandths; pybloom-live's full section has 500.
+MAX_FILL_PERMILLE = 520
+
+#: More canaries than this would be a list.
+MAX_CANARIES = 64
+MAX_SECTIONS = 16
+
+_PATH = re.compile(r"base/([1-9][0-9]{0,9})/filter\.bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignedBase:
+    """A base as signed.
+
+    Attributes:
+        release: epoch and sequence.
+        sections: the sections with their parameters and counts.
+        sha256: of the whole file, hexadecimal.
+        max_fill_permille: largest share of set bits a section may have, in thousandths.
+        canaries: hashes that the bundle lists (those of the test picture) and that must hit.
+    """
+
+    release: ReleaseId
+    sections: tuple[SectionInfo, ...]
+    sha256: str
+    max_fill_permille: int = MAX_FILL_PERMILLE
+    canaries: tuple[HashValue, ...] = ()
+
+    def to_custom(self) -> dict[str, Any]:
+        """The fields as they are signed."""
+        return {
+            "epoch": self.release.epoch,
+            "sequence": self.release.sequence,
+            "sha256": self.sha256,
+            "max_fill_permille": self.max_fill_permille,
+            "sections": [section_to_json(section) for section in self.sections],
+            "canaries": [{"algorithm": str(c.algorithm), "value": c.hex} for c in self.canaries],
+        }
+
+    @classmethod
+    def from_custom(cls, custom: Any) -> "SignedBase":
+        """Read what `to_custom` wrote.
+
+        Raises:
+            GateError: signed, but nonsense.
+        """
+        try:
+            return cls(
+                release=ReleaseId(epoch=_number(custom, "epoch", 1), sequence=_number(custom, "sequence", 0)),
+                sha256=_sha256(custom["sha256"]),
+                max_fill_permille=_number(custom, "max_fill_permille", 1),
+                sections=tuple(section_from_json(s) for s in _rows(custom, "sections", MAX_SECTIONS)),
+                canaries=tuple(_canary(row) for row in _rows(custom, "canaries", MAX_CANARIES)),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise GateError(
+                f"the signed description of the release is malformed ({type(error).__name__})",
+                hint="The filter in use stays. Tell the publisher of the filter.",
+            ) from None
+
+
+def base_path(epoch: int) -> str:
+    """Target path of an epoch's base. No delegation matches it: only the offline targets role can sign it."""
+    return f"base/{epoch}/filter.bin"
+
+
+def newest_base(paths: Iterable[str]) -> int:
+    """The highest epoch among target paths, 0 when there is no base among them."""
+    return max((int(match[1]) for path in paths if (match := _PATH.fullmatch(path))), default=0)
+
+
+def section_to_json(section: SectionInfo) -> dict[str, Any]:
+    """One section without fractions."""
+    return {
+        "name": section.name,
+        "count": section.count,
+        "capacity": section.capacity,
+        "error_rate": repr(section.error_rate),
+        "size_bytes": section.size_bytes,
+    }
+
+
+def section_from_json(row: Any) -> SectionInfo:
+    """Read what `section_to_json` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: anything else.
+    """
+    error_rate = float(_text(row, "error_rate"))
+    if not 0.0 < error_rate < 1.0:
+        raise ValueError("error rate out of range")
+    return SectionInfo(
+        name=_text(row, "name"),
+        count=_number(row, "count", 0),
+        capacity=_number(row, "capacity", 1),
+        error_rate=error_rate,
+        size_bytes=_number(row, "size_bytes", 1),
+    )
+
+
+def _rows(tree: Mapping[str, Any], key: str, most: int) -> list[Any]:
+    rows = tree[key]
+    if not isinstance(rows, list) or not 1 <= len(rows) <= most:
+        raise ValueError(f"{key} must have 1 to {most} rows")
+    return rows
+
+
+def _canary(row: Mapping[str, Any]) -> HashValue:
+    return HashValue.from_hex(Algorithm(_text(row, "algorithm")), _text(row, "value"))
+
+
+def _number(tree: Mapping[str, Any], key: str, least: int) -> int:
+    value = tree[key]
+    if type(value) is not int or not least <= value < 1 << 63:
+        raise ValueError(f"{key} must be a whole number from {least}")
+    return value
+
+
+def _text(tree: Mapping[str, Any], key: str) -> str:
+    value = tree[key]
+    if not isinstance(value, str) or len(value) > 200:
+        raise ValueError(f"{key} must be a text")
+    return value
+
+
+def _sha256(value: Any) -> str:
+    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
+        raise ValueError("not a SHA-256")
+    return value

@@ -1,0 +1,277 @@
+"""The installed filter: files under `<state>/filter/`, and the pointer that says which one is current.
+
+    lock             held while anything here is changed
+    metadata/        what TUF has seen (the rollback defence) and whose pinned root it hangs on
+    downloads/       a base on its way, resumable
+    releases/        <epoch>.<sequence>-<sha256, 16 digits>.bundle, read-only and never rewritten
+    current          the pointer, JSON, replaced atomically
+
+Directories are 0700 and files 0600: whoever holds the filter can test any picture against it. Readers
+never lock. They look at the pointer, which costs a `stat`, and map another file when it has changed; at
+every moment, also after a crash, `current` names a complete file that was verified.
+"""
+
+import hashlib
+import json
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from iii_client.errors import FilterFormatError, LengthOrHashError, NoFilterError
+from iii_client.filters import Clock, FilterSnapshot, open_snapshot, utc_now
+from iii_client.model import Release, ReleaseId
+from iii_client.updates.durable import exclusive_lock, install_durably, replace_durably
+from iii_client.updates.signed_base import section_from_json, section_to_json
+
+#: Another process's update may take its whole deadline.
+LOCK_TIMEOUT_S = 660.0
+
+#: Previous releases that stay on disk, for readers that still map them by name and for a rollback.
+KEPT_RELEASES = 2
+
+MAX_POINTER_BYTES = 64 * 1024
+POINTER_VERSION = 1
+
+_UPDATE_HINT = "Run: iii-client filter update"
+_READ_BYTES = 1 << 20
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Installed:
+    """What the pointer says: the release and the name of its file."""
+
+    release: Release
+    file_name: str
+
+
+class FilterStore:
+    """The filter's files of one state directory. Nothing is created before something is written."""
+
+    def __init__(self, state_dir: Path) -> None:
+        self._dir = state_dir / "filter"
+
+    @property
+    def metadata_dir(self) -> Path:
+        """Where TUF keeps what it has seen."""
+        return self._dir / "metadata"
+
+    @property
+    def downloads_dir(self) -> Path:
+        """Where a file grows until it is verified; on the same file system as the releases."""
+        return self._dir / "downloads"
+
+    @contextmanager
+    def lock(self, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
+        """Hold while changing anything, one process at a time; makes the directories.
+
+        Raises:
+            FilterError: another process did not let go in time.
+            OSError: the directories cannot be written.
+        """
+        for directory in (self._dir.parent, self._dir, self.metadata_dir, self.downloads_dir, self._releases):
+            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with exclusive_lock(self._dir / "lock", timeout_s=timeout_s):
+            yield
+
+    def installed(self) -> Release:
+        """The current release, as the pointer says; does not open it.
+
+        Raises:
+            NoFilterError: none is installed.
+            FilterFormatError: the pointer is damaged.
+        """
+        return self._pointer().release
+
+    def snapshot(self, clock: Clock = utc_now) -> FilterSnapshot:
+        """Map the current release.
+
+        Raises:
+            NoFilterError: none is installed.
+            FilterFormatError: the pointer or the file is damaged.
+        """
+        # The file may be superseded and removed between reading the pointer and opening it.
+        for attempt in (1, 2, 3):
+            pointer = self._pointer()
+            try:
+                return open_snapshot(self._releases / pointer.file_name, release=pointer.release, clock=clock)
+            except FileNotFoundError:
+                logger.debug("the current release's file is gone, attempt %d", attempt)
+            except OSError as error:
+                raise NoFilterError(
+                    f"the installed filter cannot be read: {error.strerror}",
+                    hint="Check the permissions and the disk of III_STATE_DIR.",
+                ) from error
+        raise NoFilterError("the installed filter's file is missing", hint=_UPDATE_HINT)
+
+    def verify(self) -> Release:
+        """Check the installed bytes against the signed digest; reads the whole file.
+
+        Raises:
+            NoFilterError: none is installed, or its file is missing.
+            LengthOrHashError: the bytes are not the signed ones.
+        """
+        pointer = self._pointer()
+        hasher = hashlib.sha256()
+        size = 0
+        try:
+            with (self._releases / pointer.file_name).open("rb") as file:
+                while size <= pointer.release.size_bytes and (chunk := file.read(_READ_BYTES)):
+                    size += len(chunk)
+                    hasher.update(chunk)
+        except OSError as error:
+            raise NoFilterError(
+                f"the installed filter cannot be read: {error.strerror}", hint=_UPDATE_HINT
+            ) from error
+        if size != pointer.release.size_bytes or hasher.hexdigest() != pointer.release.sha256:
+            raise LengthOrHashError("the installed filter is not the signed one", hint=_UPDATE_HINT)
+        return pointer.release
+
+    def install(self, temporary: Path, release: Release) -> None:
+        """Make a verified file the current release. Call under the lock.
+
+        Raises:
+            OSError: it could not be written; the release in use stays.
+        """
+        name = f"{release.id}-{release.sha256[:16]}.bundle"
+        temporary.chmod(0o600)
+        install_durably(temporary, self._releases / name)
+        self._point(release, name)
+        self._prune(keep=name)
+
+    def confirm(self, release: Release) -> None:
+        """Note newer signing times of the release that is installed already. Call under the lock."""
+        self._point(release, self._pointer().file_name)
+
+    def stamp(self) -> tuple[int, int, int]:
+        """Changes whenever the pointer does; costs one `stat`. Zeros when there is no pointer."""
+        try:
+            status = self._current.stat()
+        except OSError:
+            return (0, 0, 0)
+        return (status.st_ino, status.st_mtime_ns, status.st_size)
+
+    def _point(self, release: Release, file_name: str) -> None:
+        pointer = {
+            "version": POINTER_VERSION,
+            "release": str(release.id),
+            "file": file_name,
+            "sha256": release.sha256,
+            "size_bytes": release.size_bytes,
+            "signed_at": release.signed_at.isoformat(),
+            "expires_at": release.expires_at.isoformat(),
+            "sections": [section_to_json(section) for section in release.sections],
+        }
+        replace_durably(self._current, json.dumps(pointer, indent=1).encode())
+
+    def _pointer(self) -> Installed:
+        try:
+            with self._current.open("rb") as file:
+                content = file.read(MAX_POINTER_BYTES + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            raise NoFilterError("no filter is installed", hint=_UPDATE_HINT) from None
+        except OSError as error:
+            raise NoFilterError(
+                f"the installed filter cannot be read: {error.strerror}",
+                hint="Check the permissions and the disk of III_STATE_DIR.",
+            ) from error
+        try:
+            return _parse_pointer(content)
+        except (KeyError, TypeError, ValueError) as error:
+            raise FilterFormatError(
+                f"the pointer to the installed filter is damaged ({type(error).__name__})", hint=_UPDATE_HINT
+            ) from None
+
+    def _prune(self, *, keep: str) -> None:
+        """Remove all but the newest releases. A reader that maps a removed file keeps its bytes."""
+        files = [path for path in self._releases.iterdir() if path.name != keep]
+        files.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
+        for path in files[KEPT_RELEASES:]:
+            path.unlink(missing_ok=True)
+
+    @property
+    def _releases(self) -> Path:
+        return self._dir / "releases"
+
+    @property
+    def _current(self) -> Path:
+        return self._dir / "current"
+
+
+class LiveFilter:
+    """Always the current release (a `protocols.FilterSource`): remaps by itself after an update.
+
+    Asking costs a `stat`. Thread-safe; one is enough for a process, and it survives a fork. When a new
+    pointer or file turns out to be damaged, the release in use stays in use and the fault is logged: it
+    still finds everything that it lists, and its age is seen.
+    """
+
+    def __init__(self, store: FilterStore, *, clock: Clock = utc_now) -> None:
+        self._store = store
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._state: tuple[tuple[int, int, int], FilterSnapshot] | None = None
+
+    def current(self) -> FilterSnapshot:
+        """The newest installed release.
+
+        Raises:
+            NoFilterError: none is installed.
+            FilterFormatError: it is damaged and there is none before it.
+        """
+        state = self._state
+        stamp = self._store.stamp()
+        if state is not None and state[0] == stamp:
+            return state[1]
+        with self._lock:
+            return self._reload(stamp)
+
+    def _reload(self, stamp: tuple[int, int, int]) -> FilterSnapshot:
+        state = self._state
+        if state is not None and state[0] == stamp:
+            return state[1]
+        try:
+            # The stamp is older than what is read: a change in between is seen at the next call.
+            snapshot = self._store.snapshot(self._clock)
+        except (NoFilterError, FilterFormatError) as error:
+            if state is None:
+                raise
+            logger.warning(
+                "the installed filter cannot be opened, release %s stays in use: %s", state[1].release, error
+            )
+            snapshot = state[1]
+        self._state = (stamp, snapshot)
+        return snapshot
+
+
+def _parse_pointer(content: bytes) -> Installed:
+    if len(content) > MAX_POINTER_BYTES:
+        raise ValueError("too long")
+    tree: dict[str, Any] = json.loads(content)
+    if tree["version"] != POINTER_VERSION:
+        raise ValueError("another version")
+    file_name = tree["file"]
+    if not isinstance(file_name, str) or file_name != Path(file_name).name or not file_name.strip("."):
+        raise ValueError("not a file name")
+    release = Release(
+        id=ReleaseId.parse(tree["release"]),
+        sections=tuple(section_from_json(row) for row in tree["sections"]),
+        size_bytes=int(tree["size_bytes"]),
+        sha256=str(tree["sha256"]),
+        signed_at=_aware(tree["signed_at"]),
+        expires_at=_aware(tree["expires_at"]),
+    )
+    return Installed(release=release, file_name=file_name)
+
+
+def _aware(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
+    if moment.tzinfo is None:
+        raise ValueError("a time without a zone")
+    return moment

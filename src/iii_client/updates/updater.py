@@ -1,0 +1,252 @@
+"""Update: bring the installed filter up to date, or keep it and say why not.
+
+    lock → pinned root → TUF refresh → newest base → (download → verify → gates → install)
+
+Whatever fails, the filter in use stays in use. Signatures are necessary and not sufficient: after them,
+gates that trust no key check that the file is a filter, is the one described, and finds what it must.
+"""
+
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from iii_client.config import FilterConfig
+from iii_client.errors import (
+    ConfigurationError,
+    FilterError,
+    FilterFormatError,
+    GateError,
+    LengthOrHashError,
+    NoFilterError,
+    RollbackError,
+)
+from iii_client.filters import Clock, open_bundle, utc_now
+from iii_client.filters.bundle import MAX_BUNDLE_BYTES
+from iii_client.model import NO_RELEASE, Release, ReleaseId
+from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
+from iii_client.updates.pinning import hold_pinned_root
+from iii_client.updates.signed_base import SignedBase
+from iii_client.updates.store import FilterStore
+from iii_client.updates.trust import MAX_ROOT_BYTES, TrustedBase, TrustedRepository, named_errors
+
+_STAYS = "The filter in use stays. Tell the publisher of the filter."
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateReport:
+    """What an update did.
+
+    Attributes:
+        release: installed now.
+        previous: installed before, `NO_RELEASE` when there was none.
+        changed: whether other bytes are installed than before.
+        bytes_fetched: of all answers, metadata included.
+        clock_skew_s: this machine's clock minus the server's, by its `Date`; None when it sent none.
+    """
+
+    release: Release
+    previous: ReleaseId
+    changed: bool
+    bytes_fetched: int
+    clock_skew_s: float | None = None
+
+
+class Updater:
+    """Updates the filter of one state directory. Any number of processes may call it; one works at a time.
+
+    Args:
+        config: where the repository is, its pinned root, credentials, least epoch.
+        state_dir: the state directory; the filter lies in `filter/` below it.
+        clock: the present time.
+        deadline_s: for one whole update, in seconds.
+    """
+
+    def __init__(
+        self,
+        config: FilterConfig,
+        state_dir: Path,
+        *,
+        clock: Clock = utc_now,
+        deadline_s: float = DEADLINE_S,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._deadline_s = deadline_s
+        self.store = FilterStore(state_dir)
+
+    def update(self) -> UpdateReport:
+        """Install the newest base that the repository's keys vouch for.
+
+        Raises:
+            ConfigurationError: address or pinned root is missing or wrong.
+            TrustError: something is not what was signed, or implausible although signed.
+            StaleMetadataError: the metadata is expired, or a clock is wrong.
+            TransportError, ServiceError: the repository could not be reached, or refused.
+            FilterError: another update is running, nothing is published, or the disk refused.
+        """
+        if not self._config.url:
+            raise ConfigurationError(
+                "no filter repository is set",
+                hint="Set III_FILTER_URL to the address that the publisher of the filter gave you.",
+            )
+        root = _read_root(self._config.root)
+        try:
+            with self.store.lock():
+                return self._update(root)
+        except OSError as error:
+            raise FilterError(
+                f"the filter cannot be stored: {error.strerror or type(error).__name__}",
+                hint="Check the permissions and the free space of III_STATE_DIR. The filter in use stays.",
+            ) from error
+
+    def _update(self, root: bytes) -> UpdateReport:
+        hold_pinned_root(self.store.metadata_dir, root)
+        fetcher = RepositoryFetcher(self._config, deadline_s=self._deadline_s)
+        repository = TrustedRepository(
+            self._config.url,
+            root=root,
+            metadata_dir=self.store.metadata_dir,
+            fetcher=fetcher,
+            clock=self._clock,
+        )
+        base = repository.base()
+        installed = self._installed()
+        _check_order(base.signed, installed, min_epoch=self._config.min_epoch)
+        release = _as_release(base)
+        changed = installed is None or installed.id != release.id or not self._is_intact()
+        if changed:
+            file = self._download(base, fetcher)
+            try:
+                _check_gates(file, base.signed)
+            except GateError:
+                file.unlink(missing_ok=True)
+                raise
+            self.store.install(file, release)
+            logger.info("installed filter release %s", release.id)
+        else:
+            self.store.confirm(release)
+        return UpdateReport(
+            release=release,
+            previous=installed.id if installed else NO_RELEASE,
+            changed=changed,
+            bytes_fetched=fetcher.bytes_fetched,
+            clock_skew_s=fetcher.clock_skew_s,
+        )
+
+    def _installed(self) -> Release | None:
+        try:
+            return self.store.installed()
+        except NoFilterError:
+            return None
+        except FilterFormatError as error:
+            logger.warning("%s; it is installed anew", error)
+            return None
+
+    def _is_intact(self) -> bool:
+        try:
+            self.store.verify()
+        except (NoFilterError, LengthOrHashError) as error:
+            logger.warning("%s; it is downloaded anew", error)
+            return False
+        return True
+
+    def _download(self, base: TrustedBase, fetcher: RepositoryFetcher) -> Path:
+        """The verified file. What was kept of an interrupted download of the same file is not asked again."""
+        if base.size_bytes > MAX_BUNDLE_BYTES:
+            raise GateError(
+                f"the filter has {base.size_bytes} bytes, at most {MAX_BUNDLE_BYTES} are allowed", hint=_STAYS
+            )
+        part = self.store.downloads_dir / f"{base.signed.sha256}.part"
+        for other in self.store.downloads_dir.iterdir():
+            if other != part:
+                other.unlink(missing_ok=True)
+        kept = part.stat().st_size if part.exists() else 0
+        if kept > base.size_bytes:
+            kept = 0
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "r+b") as file:
+            if kept < base.size_bytes:
+                with (
+                    named_errors(fetcher),
+                    fetcher.open(base.url, max_bytes=base.size_bytes, offset=kept) as (start, chunks),
+                ):
+                    file.seek(start)
+                    file.truncate()
+                    for chunk in chunks:
+                        file.write(chunk)
+            try:
+                base.verify(file)
+            except LengthOrHashError:
+                part.unlink(missing_ok=True)
+                raise
+        return part
+
+
+def _read_root(path: str) -> bytes:
+    if not path:
+        raise ConfigurationError(
+            "no trust root is pinned",
+            hint="Set III_FILTER_ROOT to the root.json that the publisher of the filter gave you, on another "
+            "way than the filter itself.",
+        )
+    try:
+        with Path(path).open("rb") as file:
+            content = file.read(MAX_ROOT_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the pinned trust root cannot be read: {error.strerror}", hint="Check III_FILTER_ROOT."
+        ) from None
+    if len(content) > MAX_ROOT_BYTES:
+        raise ConfigurationError(
+            f"the pinned trust root is larger than {MAX_ROOT_BYTES} bytes", hint="Check III_FILTER_ROOT."
+        )
+    return content
+
+
+def _check_order(signed: SignedBase, installed: Release | None, *, min_epoch: int) -> None:
+    """No older release than was required or seen, and no second one under the same name."""
+    offered = signed.release
+    if offered.epoch < min_epoch:
+        raise RollbackError(
+            f"the repository offers epoch {offered.epoch}, at least {min_epoch} is required",
+            hint="A mirror may lag, or somebody replays old files. Check III_FILTER_MIN_EPOCH.",
+        )
+    if installed is None:
+        return
+    if offered < installed.id:
+        raise RollbackError(
+            f"the repository offers release {offered}, {installed.id} is installed", hint=_STAYS
+        )
+    if offered == installed.id and signed.sha256 != installed.sha256:
+        raise GateError(f"the repository offers other bytes as release {offered}", hint=_STAYS)
+
+
+def _check_gates(file: Path, signed: SignedBase) -> None:
+    """What no signature can excuse."""
+    try:
+        bundle, exact = open_bundle(file)
+    except FilterFormatError as error:
+        raise GateError(f"the signed file is no filter: {error}", hint=error.hint or _STAYS) from error
+    if bundle.release != signed.release:
+        raise GateError(f"the signed file holds release {bundle.release}, not {signed.release}", hint=_STAYS)
+    if tuple(section.info for section in bundle.sections) != signed.sections:
+        raise GateError("the sections of the file are not the ones described", hint=_STAYS)
+    missed = sum(canary not in exact for canary in signed.canaries)
+    if missed:
+        raise GateError(
+            f"the filter misses {missed} of {len(signed.canaries)} hashes that it must list", hint=_STAYS
+        )
+
+
+def _as_release(base: TrustedBase) -> Release:
+    return Release(
+        id=base.signed.release,
+        sections=base.signed.sections,
+        size_bytes=base.size_bytes,
+        sha256=base.signed.sha256,
+        signed_at=base.signed_at,
+        expires_at=base.expires_at,
+    )
