@@ -13,6 +13,7 @@ from iii_client.filters.bundle import (
     pack_bundle,
     parse_bundle,
 )
+from iii_client.filters.bypass import BypassFilter
 from iii_client.filters.lookup import (
     Clock,
     ExactSections,
@@ -26,6 +27,7 @@ from iii_client.filters.lookup import (
 __all__ = [
     "Bundle",
     "BundleSection",
+    "BypassFilter",
     "Clock",
     "ExactSection",
     "ExactSections",

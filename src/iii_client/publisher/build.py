@@ -5,20 +5,22 @@ distinct hashes. Every bundle lists the shipped test picture, so that a hoster c
 a client can tell that a release really answers (its canaries).
 """
 
-import hashlib
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
+from functools import cache
 
 from pybloom_live import BloomFilter
 
+from iii_client.config import Limits
+from iii_client.content import Content
 from iii_client.filters import pack_bundle
+from iii_client.fingerprint import RECIPES, build_fingerprint
 from iii_client.model import (
     TEST_CATEGORY_CODE,
     TEST_CATEGORY_SCHEME,
     Algorithm,
     Category,
-    HashValue,
     ReleaseId,
 )
 from iii_client.publisher.lists import FULL_QUALITY, ListEntry
@@ -53,29 +55,25 @@ def build_bundle(entries: Iterable[ListEntry], *, release: ReleaseId) -> bytes:
     return pack_bundle(release, build_sections(entries))
 
 
+@cache
 def test_picture_entries() -> tuple[ListEntry, ...]:
-    """The shipped, harmless test picture as every release lists it."""
+    """The shipped, harmless test picture as every release lists it: its digests and its PDQ hash."""
+    fingerprint = build_fingerprint(
+        Content.from_bytes(test_picture_bytes()), recipe=RECIPES["exact"], limits=Limits()
+    )
     category = Category(scheme=TEST_CATEGORY_SCHEME, code=TEST_CATEGORY_CODE, source=TEST_LIST_NAME)
+    listed = [(digest, FULL_QUALITY) for digest in fingerprint.digests]
+    listed += [(p.hash_value, p.quality) for p in fingerprint.perceptual if p.algorithm is Algorithm.PDQ]
     return tuple(
         ListEntry(
             hash=value,
-            quality=FULL_QUALITY,
+            quality=quality,
             list_name=TEST_LIST_NAME,
             source=TEST_LIST_NAME,
             categories=(category,),
         )
-        for value in _test_picture_digests()
+        for value, quality in listed
     )
-
-
-def _test_picture_digests() -> tuple[HashValue, ...]:
-    content = test_picture_bytes()
-    hashers: Mapping[Algorithm, bytes] = {
-        Algorithm.MD5: hashlib.md5(content, usedforsecurity=False).digest(),
-        Algorithm.SHA1: hashlib.sha1(content, usedforsecurity=False).digest(),
-        Algorithm.SHA256: hashlib.sha256(content).digest(),
-    }
-    return tuple(HashValue(algorithm=algorithm, value=value) for algorithm, value in hashers.items())
 
 
 def _build_section(keys: set[str]) -> bytes:

@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
@@ -33,6 +32,7 @@ from iii_client.errors import (
     ServiceTimeoutError,
     WireFormatError,
 )
+from iii_client.filters import Clock, utc_now
 
 CONNECT_TIMEOUT_S = 10.0
 #: Longest silence of the server.
@@ -53,6 +53,7 @@ class RepositoryFetcher(FetcherInterface):
 
     Args:
         config: credentials; the addresses come from the callers.
+        clock: for the difference to the server's clock.
         deadline_s: for everything that this fetcher does, in seconds from now.
 
     Attributes:
@@ -60,10 +61,13 @@ class RepositoryFetcher(FetcherInterface):
         clock_skew_s: this machine's clock minus the server's, by its last `Date`; None when unknown.
     """
 
-    def __init__(self, config: FilterConfig, *, deadline_s: float = DEADLINE_S) -> None:
+    def __init__(
+        self, config: FilterConfig, *, clock: Clock = utc_now, deadline_s: float = DEADLINE_S
+    ) -> None:
         self.bytes_fetched = 0
         self.clock_skew_s: float | None = None
         self._auth = (config.username, config.password.reveal()) if config.username else None
+        self._clock = clock
         self._deadline_s = deadline_s
         self._deadline = time.monotonic() + deadline_s
 
@@ -110,13 +114,13 @@ class RepositoryFetcher(FetcherInterface):
         if offset:
             headers["Range"] = f"bytes={offset}-"
         for _ in range(MAX_REDIRECTS + 1):
-            self._check_deadline()
+            left_s = self._check_deadline()
             with _named_errors():
                 response = _session().get(
                     url,
                     headers=headers,
                     auth=self._auth,
-                    timeout=(CONNECT_TIMEOUT_S, READ_TIMEOUT_S),
+                    timeout=(min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
                     stream=True,
                     allow_redirects=False,
                 )
@@ -153,11 +157,14 @@ class RepositoryFetcher(FetcherInterface):
                 f"the connection broke after {received} of {declared} bytes", hint="The next update goes on."
             )
 
-    def _check_deadline(self) -> None:
-        if time.monotonic() >= self._deadline:
+    def _check_deadline(self) -> float:
+        """Seconds that are left."""
+        left_s = self._deadline - time.monotonic()
+        if left_s <= 0:
             raise ServiceTimeoutError(
                 f"the update took longer than {self._deadline_s:g} s", hint="The next update goes on."
             )
+        return left_s
 
     def _note_clock(self, response: requests.Response) -> None:
         try:
@@ -165,7 +172,7 @@ class RepositoryFetcher(FetcherInterface):
         except ValueError:
             return
         if served_at.tzinfo is not None:
-            self.clock_skew_s = (datetime.now(UTC) - served_at).total_seconds()
+            self.clock_skew_s = (self._clock() - served_at).total_seconds()
 
 
 _sessions: dict[int, requests.Session] = {}

@@ -17,29 +17,31 @@ from iii_client.updates.trust import parse_root
 PINNED_NAME = "pinned.root.json"
 
 
-def hold_pinned_root(metadata_dir: Path, root: bytes) -> None:
-    """Bind the metadata in this directory to a pinned root. Call under the store's lock.
+def check_pinned_root(metadata_dir: Path, root: bytes) -> None:
+    """Refuse a pinned root that the metadata in this directory does not hang on. Call under the lock.
 
     Raises:
-        ConfigurationError: it is bound to another repository's root, or `root` is no root.
+        ConfigurationError: the directory is bound to another repository's root, or `root` is no root.
     """
     offered = parse_root(root)
     kept = metadata_dir / PINNED_NAME
-    if kept.exists():
-        content = kept.read_bytes()
-        if content == root:
-            return
-        known = [parse_root(content)]
-        # The newest root that was reached from the pinned one.
-        if (metadata_dir / "root.json").exists():
-            known.append(parse_root((metadata_dir / "root.json").read_bytes()))
-        if not any(_vouches(one, offered) or _vouches(offered, one) for one in known):
-            raise ConfigurationError(
-                "the state directory holds the filter of another trust root",
-                hint="If III_FILTER_ROOT is wrong, correct it. To move to another repository, remove the "
-                "folder `filter` in III_STATE_DIR, or set another III_STATE_DIR; nothing is ever mixed.",
-            )
-    replace_durably(kept, root)
+    if not kept.exists() or kept.read_bytes() == root:
+        return
+    # The root that was pinned, and the newest one that was reached from it.
+    known = [parse_root(path.read_bytes()) for path in (kept, metadata_dir / "root.json") if path.exists()]
+    if not any(_vouches(one, offered) or _vouches(offered, one) for one in known):
+        raise ConfigurationError(
+            "the state directory holds the filter of another trust root",
+            hint="If III_FILTER_ROOT is wrong, correct it. To move to another repository, remove the "
+            "folder `filter` in III_STATE_DIR, or set another III_STATE_DIR; nothing is ever mixed.",
+        )
+
+
+def bind_pinned_root(metadata_dir: Path, root: bytes) -> None:
+    """Bind the metadata in this directory to the root that it was just verified from."""
+    kept = metadata_dir / PINNED_NAME
+    if not kept.exists() or kept.read_bytes() != root:
+        replace_durably(kept, root)
 
 
 def _vouches(older: Metadata[Root], newer: Metadata[Root]) -> bool:

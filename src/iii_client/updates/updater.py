@@ -25,7 +25,7 @@ from iii_client.filters import Clock, open_bundle, utc_now
 from iii_client.filters.bundle import MAX_BUNDLE_BYTES
 from iii_client.model import NO_RELEASE, Release, ReleaseId
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
-from iii_client.updates.pinning import hold_pinned_root
+from iii_client.updates.pinning import bind_pinned_root, check_pinned_root
 from iii_client.updates.signed_base import SignedBase
 from iii_client.updates.store import FilterStore
 from iii_client.updates.trust import MAX_ROOT_BYTES, TrustedBase, TrustedRepository, named_errors
@@ -47,7 +47,7 @@ class UpdateReport:
         clock_skew_s: this machine's clock minus the server's, by its `Date`; None when it sent none.
     """
 
-    release: Release
+    release: ReleaseId
     previous: ReleaseId
     changed: bool
     bytes_fetched: int
@@ -103,8 +103,8 @@ class Updater:
             ) from error
 
     def _update(self, root: bytes) -> UpdateReport:
-        hold_pinned_root(self.store.metadata_dir, root)
-        fetcher = RepositoryFetcher(self._config, deadline_s=self._deadline_s)
+        check_pinned_root(self.store.metadata_dir, root)
+        fetcher = RepositoryFetcher(self._config, clock=self._clock, deadline_s=self._deadline_s)
         repository = TrustedRepository(
             self._config.url,
             root=root,
@@ -112,6 +112,8 @@ class Updater:
             fetcher=fetcher,
             clock=self._clock,
         )
+        # Only now: a wrong root that was never answered for must not bind the directory.
+        bind_pinned_root(self.store.metadata_dir, root)
         base = repository.base()
         installed = self._installed()
         _check_order(base.signed, installed, min_epoch=self._config.min_epoch)
@@ -129,7 +131,7 @@ class Updater:
         else:
             self.store.confirm(release)
         return UpdateReport(
-            release=release,
+            release=release.id,
             previous=installed.id if installed else NO_RELEASE,
             changed=changed,
             bytes_fetched=fetcher.bytes_fetched,
