@@ -17,7 +17,6 @@ from PIL import Image
 from iii_client.config import Limits
 from iii_client.content import IN_MEMORY_MAX_BYTES, Content
 from iii_client.errors import ContentError, ContentTooLargeError, NotAFileError
-from iii_client.fingerprint.coefficients import pack_coefficients
 from iii_client.fingerprint.decoding import DecodedFrame, decode_frames, flatten, luma, refusing
 from iii_client.fingerprint.digests import Digester, start_digests
 from iii_client.fingerprint.frames import Refused
@@ -35,6 +34,7 @@ from iii_client.model import (
     Reason,
     Recipe,
     Skipped,
+    pack_coefficients,
 )
 
 _REFUSED_KINDS = {
@@ -217,7 +217,9 @@ class _Pixels:
                         algorithm=algorithm,
                         value=found.value,
                         quality=found.quality,
-                        coefficients=pack_coefficients(found.coefficients),
+                        coefficients=pack_coefficients(
+                            found.coefficients.ravel().tolist(), median=found.median
+                        ),
                         frame=frame.index,
                         gates=found.gates,
                     )

@@ -1,5 +1,6 @@
 """The vocabulary: frozen values that every room imports and that import nothing but the standard library."""
 
+from iii_client.model.coefficients import pack_coefficients, unpack_coefficients
 from iii_client.model.encounters import (
     ANONYMOUS,
     Decision,
@@ -86,4 +87,6 @@ __all__ = [
     "Verdict",
     "freshness",
     "hamming_distance",
+    "pack_coefficients",
+    "unpack_coefficients",
 ]
