@@ -11,9 +11,10 @@ import http.client
 import io
 import os
 import socket
+import ssl
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -82,16 +83,29 @@ def _left_s() -> float:
 
 
 class DeadlineAdapter(HTTPAdapter):
-    """A transport for `requests.Session` whose connections keep the current deadline. No retries."""
+    """A transport for `requests.Session` whose connections keep the current deadline. No retries.
+
+    Args:
+        ssl_context: verifies the other side; made once, because reading a bundle of authorities for each
+            connection takes longer than the handshake. None is for plain HTTP.
+        pooled: connections kept open at most.
+    """
+
+    def __init__(self, *, ssl_context: ssl.SSLContext | None, pooled: int) -> None:
+        self._ssl_context = ssl_context
+        super().__init__(pool_maxsize=pooled)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Called by the constructor of `HTTPAdapter`."""
-        super().init_poolmanager(*args, **kwargs)
+        super().init_poolmanager(*args, ssl_context=self._ssl_context, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def cert_verify(self, conn: Any, url: str, verify: Any, cert: Any) -> None:
+        """Called by `HTTPAdapter.send`, to name a bundle of authorities. The context has one."""
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         """Called by `HTTPAdapter` when the environment names a proxy."""
-        manager = super().proxy_manager_for(proxy, **kwargs)
+        manager = super().proxy_manager_for(proxy, ssl_context=self._ssl_context, **kwargs)
         if type(manager) is ProxyManager:
             manager.pool_classes_by_scheme = _POOLS
         return manager
@@ -157,7 +171,7 @@ _POOLS = {"http": _BoundedHTTPPool, "https": _BoundedHTTPSPool}
 
 def _connect(host: str, port: int, socket_options: Any) -> socket.socket:
     """Connect to the first address that answers, an equal share of what is left for each."""
-    addresses = _look_up(host, port, _left_s())
+    addresses = look_up(host, port, _left_s())
     failure: OSError = OSError("the name has no address")
     for tried, address in enumerate(addresses):
         share_s = _left_s() / (len(addresses) - tried)
@@ -180,21 +194,28 @@ def _forget_lookups() -> None:
 os.register_at_fork(after_in_child=_forget_lookups)
 
 
-def _look_up(host: str, port: int, timeout_s: float) -> list[str]:
-    """Addresses of a host, or `TimeoutError`: the only way to bound `getaddrinfo` is not to wait for it."""
+def look_up(
+    host: str, port: int, timeout_s: float, *, resolve: Callable[..., Sequence[Any]] = socket.getaddrinfo
+) -> list[str]:
+    """Addresses of a host. The only way to bound `getaddrinfo` is not to wait for it.
+
+    Raises:
+        TimeoutError: there was none in time.
+        OSError: there is none.
+    """
     slots = _lookups
     if not slots.acquire(timeout=timeout_s):
         raise TimeoutError("too many name look-ups under way")
     found: Future[list[str]] = Future()
 
-    def look_up() -> None:
+    def run() -> None:
         try:
-            entries = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            entries = resolve(host, port, type=socket.SOCK_STREAM)
             found.set_result(list(dict.fromkeys(str(entry[4][0]) for entry in entries)))
         except (OSError, UnicodeError) as error:
             found.set_exception(error if isinstance(error, OSError) else OSError("not a host name"))
         finally:
             slots.release()
 
-    threading.Thread(target=look_up, name="iii-lookup", daemon=True).start()
+    threading.Thread(target=run, name="iii-lookup", daemon=True).start()
     return found.result(timeout=timeout_s)

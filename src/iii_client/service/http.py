@@ -7,14 +7,17 @@ decompressed; the exchange ends at its deadline. Errors carry no hash, no addres
 
 import http.client
 import os
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
+from typing import Any
 
 import requests
 import urllib3.exceptions
+from requests.adapters import DEFAULT_CA_BUNDLE_PATH
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from iii_client.config import Secret
@@ -80,19 +83,15 @@ class HttpClient:
                 "the service URL is not usable",
                 hint="III_SERVICE_URL must be like https://host or https://host/base.",
             ) from error
-        if ca_file and not os.access(ca_file, os.R_OK):
-            raise ConfigurationError(
-                "the CA file cannot be read", hint="III_SERVICE_CA_FILE must name a readable PEM file."
-            )
+        self._ssl_context = _ssl_context(ca_file) if base_url.startswith("https://") else None
         self._base_url = base_url.rstrip("/")
         self._auth: AuthBase = _NoAuth()
         if username:
             # As bytes: given texts, requests would encode them in Latin-1 and fail for other characters.
             secret = (password or Secret("")).reveal()
             self._auth = HTTPBasicAuth(username.encode(), secret.encode())
-        self._verify: str | bool = str(Path(ca_file)) if ca_file else True
         self._now = now
-        self._held: tuple[int, requests.Session] = (os.getpid(), _new_session())
+        self._held: tuple[int, requests.Session] = (os.getpid(), _new_session(self._ssl_context))
 
     def __repr__(self) -> str:
         return "HttpClient()"
@@ -123,7 +122,6 @@ class HttpClient:
                     data=request.body or None,
                     headers={"Accept-Encoding": "identity", **request.headers},
                     auth=self._auth,
-                    verify=self._verify,
                     timeout=max(deadline.remaining_s(), SHORTEST_TIMEOUT_S),
                     allow_redirects=False,
                     stream=True,
@@ -144,7 +142,7 @@ class HttpClient:
         # threads that race here make one session too many, which is dropped.
         pid, session = self._held
         if pid != os.getpid():
-            session = _new_session()
+            session = _new_session(self._ssl_context)
             self._held = (os.getpid(), session)
         return session
 
@@ -181,13 +179,32 @@ class _Session(requests.Session):
         reads (and decompresses) the whole body of the redirect, whatever its size."""
         return
 
+    def merge_environment_settings(self, *args: Any) -> Any:
+        """Proxies come from the environment; trusted authorities are already in the TLS context."""
+        return {**super().merge_environment_settings(*args), "verify": True}
 
-def _new_session() -> requests.Session:
+
+def _ssl_context(ca_file: str) -> ssl.SSLContext:
+    """Verifies certificate and host name, by the CA file, else by the bundle that requests would take."""
+    variables = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
+    bundle = Path(ca_file or next(filter(None, variables), DEFAULT_CA_BUNDLE_PATH))
+    try:
+        return ssl.create_default_context(
+            cafile=None if bundle.is_dir() else str(bundle), capath=str(bundle) if bundle.is_dir() else None
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"the CA file cannot be used: {error.strerror}",
+            hint="III_SERVICE_CA_FILE must name a readable PEM file.",
+        ) from error
+
+
+def _new_session(ssl_context: ssl.SSLContext | None) -> requests.Session:
     session = _Session()
     session.headers["User-Agent"] = "iii-client"
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     for scheme in ("https://", "http://"):
-        session.mount(scheme, DeadlineAdapter(pool_maxsize=POOLED_CONNECTIONS))
+        session.mount(scheme, DeadlineAdapter(ssl_context=ssl_context, pooled=POOLED_CONNECTIONS))
     return session
 
 
@@ -230,10 +247,7 @@ def _refusal(response: requests.Response, *, now: datetime) -> IIIError:
 def _translate(error: BaseException, deadline: Deadline) -> IIIError:
     """The named error for a failure below. Its own text is left out: it may hold addresses and bytes."""
     causes = list(_causes(error))
-    if deadline.passed or any(
-        isinstance(cause, (requests.Timeout, urllib3.exceptions.TimeoutError, TimeoutError))
-        for cause in causes
-    ):
+    if deadline.passed or any(isinstance(cause, (requests.Timeout, TimeoutError)) for cause in causes):
         return ServiceTimeoutError("the service did not answer in time")
     if any(isinstance(cause, requests.exceptions.SSLError) for cause in causes):
         return ConnectError(

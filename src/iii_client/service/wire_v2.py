@@ -36,7 +36,7 @@ MAX_CONFIRM_ANSWER_BYTES = 1 << 20
 MAX_STATUS_ANSWER_BYTES = 256 << 10
 
 #: Longest id, name, code, version or error code, in characters.
-MAX_TEXT = 128
+MAX_TEXT = 256
 #: Most matches of one answer, sources or categories of one match, and entries of one status array.
 MAX_MATCHES = 64
 MAX_LABELS = 64
