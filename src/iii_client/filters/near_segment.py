@@ -75,7 +75,7 @@ class NearHeader:
         number: n of the section `near/<n>`, from 1.
         algorithm: the convention of its hashes, `Algorithm.PDQ` or `PDQ_512`.
         count: hashes in it.
-        tier1_keys, tier2_keys: distinct keys of each tier, at most 8 a hash.
+        tier1_keys, tier2_keys: distinct keys of each tier, 1 to 8 a hash.
         parameters: how it is built and asked.
         practice: it may hold fewer than 10,000 hashes, because they are harmless.
 
@@ -101,14 +101,15 @@ class NearHeader:
         if self.count < least:
             raise ValueError(f"a segment of {self.count} hashes is too small, the least is {least}")
         for keys in (self.tier1_keys, self.tier2_keys):
-            if not BLOCKS <= keys <= BLOCKS * self.count:
+            if not max(BLOCKS, self.count) <= keys <= BLOCKS * self.count:
                 raise ValueError(f"{self.count} hashes cannot have {keys} keys")
         # A bound on counts first: arithmetic on absurd ones must not overflow.
         if max(self.tier1_bits, self.tier2_bits) >= MAXIMUM_TABLE_BITS:
             raise ValueError(
                 f"a table of {max(self.tier1_bits, self.tier2_bits)} bits is over the cap of 2^32"
             )
-        check_secrecy(self.parameters, count=self.count)
+        # By the keys, which the size of the file proves; a count alone could be claimed.
+        check_secrecy(self.parameters, count=self.tier1_keys // BLOCKS)
 
     @property
     def tier1_bits(self) -> int:
