@@ -16,6 +16,7 @@ Importing this package loads the standard library alone; numpy, Pillow, requests
 first name that needs them.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
     from iii_client.updates import Updater
 
 __version__ = "0.1.0"
+
+# A library logs and leaves it to the application whether anybody listens.
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 _HOME = {
     "Config": "config",

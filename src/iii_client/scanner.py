@@ -45,7 +45,7 @@ from iii_client.model import (
 from iii_client.protocols import Confirmer, FilterSource, MembershipFilter, Policy, Recorder
 from iii_client.records import EncounterLog
 from iii_client.service import confirm_items, make_confirmer
-from iii_client.updates import FilterStore
+from iii_client.updates import FilterStore, LiveFilter
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +116,7 @@ class Scanner:
         filters: FilterSource = (
             _FixedFilter(BypassFilter(confirmer.supports))
             if config.filter.bypassed
-            else FilterStore(config.state_dir)
+            else LiveFilter(FilterStore(config.state_dir))
         )
         return cls(
             filters=filters,
@@ -289,7 +289,7 @@ def _as_content(content: ScanInput) -> Content:
         return Content.from_bytes(bytes(content))
     if isinstance(content, os.PathLike):
         return Content.from_path(content)
-    if isinstance(content, str):
-        # A string might be a path, a URL or the content itself; guessing would be a hole.
-        raise TypeError("a text is not content; use Content.from_path or Content.from_url")
+    if not hasattr(content, "read"):
+        # A text might be a path, a URL or the content itself; guessing would be a hole.
+        raise TypeError(f"a {type(content).__name__} is not content; use Content.from_path or from_url")
     return Content.from_file(content)

@@ -187,7 +187,7 @@ def test_curl_sees_the_live_contract(world: World, tmp_path: Path) -> None:
     netrc.write_text(f'user = "{user}"\n')
     for base in ("v1", "v1/test"):
         for value, answer in ((known, "true"), (innocent, "false")):
-            command = ["curl", "-sS", "-K", netrc, "--data", value, f"{world.sandbox.url}/{base}/check/md5"]
+            command = ["curl", "-sS", "-K", str(netrc), "--data", value, f"{world.sandbox.url}/{base}/check/md5"]
             try:
                 result = subprocess.run(command, capture_output=True, text=True, check=True)
             except FileNotFoundError:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
@@ -244,28 +245,39 @@ def _service(config: ServiceConfig) -> Check:
             without="Filter hits are found, and held as unconfirmed.",
             exit_code=ExitCode.USAGE,
         )
-    status = make_confirmer(config).status()
-    credentials = "credentials accepted" if config.username else "no credentials set"
+    report = make_confirmer(config).status()
+    parts = [f"{config.url} answers {report.protocol} in {report.elapsed_s * 1000:.0f} ms"]
+    parts.append("credentials accepted" if config.username else "no credentials set")
+    if report.lists:
+        parts.append(f"lists: {', '.join(report.lists)}")
+    if report.encrypted or _is_loopback(config.url):
+        return Check(name="service", state=State.OK, says="; ".join(parts))
     return Check(
         name="service",
-        state=State.OK,
-        says=f"{config.url} answers {config.protocol}, {credentials}: {status}",
+        state=State.WARN,
+        says="; ".join([*parts, "NOT ENCRYPTED"]),
+        todo="Set III_SERVICE_URL to an https:// address: others can read and forge the answers.",
     )
 
 
-def _http_library() -> Check:
-    import urllib3
+def _is_loopback(url: str) -> bool:
+    return urlsplit(url).hostname in {"127.0.0.1", "::1", "localhost"}
 
+
+def _http_library() -> Check:
+    from importlib.metadata import version
+
+    urllib3 = version("urllib3")
     # urllib3-future installs itself over urllib3 and is known to break other packages.
-    shadowed = int(urllib3.__version__.split(".")[2]) >= 900
+    shadowed = int(urllib3.split(".")[2]) >= 900
     if shadowed:
         return Check(
             name="http library",
             state=State.WARN,
-            says=f"urllib3 {urllib3.__version__} is urllib3-future installed over urllib3",
+            says=f"urllib3 {urllib3} is urllib3-future installed over urllib3",
             todo="pip uninstall urllib3-future niquests && pip install --force-reinstall urllib3",
         )
-    return Check(name="http library", state=State.OK, says=f"urllib3 {urllib3.__version__}")
+    return Check(name="http library", state=State.OK, says=f"urllib3 {urllib3}")
 
 
 def _formats() -> Check:

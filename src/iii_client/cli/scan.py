@@ -202,7 +202,8 @@ _STYLE = {
 
 
 def _table(rows: list[tuple[str, Decision]]) -> Table:
-    table = Table("outcome", "action", "why", "file", box=None, pad_edge=False)
+    table = Table("outcome", "action", "why", box=None, pad_edge=False)
+    table.add_column("file", overflow="fold")
     for path, decision in rows:
         outcome = decision.verdict.outcome
         action = decision.action.value
