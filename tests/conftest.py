@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -26,7 +27,12 @@ SKIMAGE_PHOTOGRAPHS = (
     "rocket.jpg",
 )
 MAX_SIDE_PX = 1280
-FORMATS = (("jpg", {"quality": 88}), ("png", {}), ("webp", {"quality": 80}), ("jpg", {"quality": 95}))
+FORMATS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("jpg", {"quality": 88}),
+    ("png", {}),
+    ("webp", {"quality": 80}),
+    ("jpg", {"quality": 95}),
+)
 
 
 @pytest.fixture(scope="session")

@@ -54,7 +54,7 @@ def test_gravity_is_ordered_within_a_type_only() -> None:
     assert max(Outcome.NO_MATCH, Outcome.MATCHED, Outcome.UNCONFIRMED) == Outcome.MATCHED
     assert max(Action.QUARANTINE, Action.ALLOW) == Action.QUARANTINE
     with pytest.raises(TypeError):
-        _ = Outcome.MATCHED < Action.BLOCK  # type: ignore[operator]
+        _ = Outcome.MATCHED < Action.BLOCK
 
 
 def test_releases_are_ordered_and_read_back() -> None:
