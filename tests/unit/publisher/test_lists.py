@@ -94,8 +94,8 @@ def test_an_entry_refuses_what_the_form_cannot_say() -> None:
         ListEntry(hash=digest, quality=50, list_name="list", source="body")
     with pytest.raises(ValueError, match="quality"):
         ListEntry(hash=digest, quality=101, list_name="list", source="body")
+    foreign = Category(scheme="s", code="1", source="another")
     with pytest.raises(ValueError, match="source"):
-        foreign = Category(scheme="s", code="1", source="another")
         ListEntry(hash=digest, quality=100, list_name="list", source="body", categories=(foreign,))
 
 

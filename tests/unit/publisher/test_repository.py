@@ -1,4 +1,4 @@
-"""The signed repository: roles and clocks as designed, epochs that mean something, a folder as the only state."""
+"""The signed repository: roles and clocks as designed, and a folder as the only state."""
 
 import hashlib
 import shutil
@@ -104,7 +104,8 @@ def test_no_key_has_two_jobs_but_snapshot_and_timestamp(world: World) -> None:
     roles = {name: set(role.keyids) for name, role in world.root.roles.items()}
     assert roles["snapshot"] == roles["timestamp"]
     delegations = world.targets().delegations
-    assert delegations and delegations.roles
+    assert delegations
+    assert delegations.roles
     jobs = [roles["root"], roles["targets"], roles["snapshot"], set(delegations.roles["delta"].keyids)]
     assert len(set.union(*jobs)) == sum(len(job) for job in jobs)
 
@@ -120,7 +121,8 @@ def test_the_root_needs_two_signatures(world: World) -> None:
 
 def test_the_delta_key_may_sign_deltas_and_nothing_else(world: World) -> None:
     delegations = world.targets().delegations
-    assert delegations and delegations.roles
+    assert delegations
+    assert delegations.roles
     delta = delegations.roles["delta"]
     assert delta.is_delegated_path("delta/00000001/000001")
     for path in ("base/1/filter.bin", "near/1", "delta/1", "delta/1/2/3", "filter.bin"):
