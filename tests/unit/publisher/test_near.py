@@ -19,7 +19,7 @@ from iii_client.model import Algorithm
 from iii_client.publisher.near import NearPublisher
 from iii_client.publisher.near_duplicates import NEAR_DUPLICATE_BITS, fresh_hashes
 
-GOLDEN_SEGMENT_SHA256 = ""
+GOLDEN_SEGMENT_SHA256 = "0982c265209441b967ddf4b95291dd69a199ae68e7b33408589cc5defe4cd920"
 
 
 def random_hashes(count: int, seed: int = 1) -> list[bytes]:
