@@ -1,0 +1,22 @@
+"""The practice service, shipped: lists, confirmations by v1 and v2, and a signed filter, on loopback.
+
+    with Sandbox.open(folder) as service:
+        service.add_pictures([known])
+        service.publish()
+        service.start()
+        config = Config.from_env(service.env)
+
+Everything in it is harmless: its lists are made from pictures or hashes that somebody points it at.
+"""
+
+from importlib.util import find_spec
+
+from iii_client.errors import MissingExtraError
+
+if find_spec("starlette") is None or find_spec("uvicorn") is None:
+    raise MissingExtraError("the practice service", extra="sandbox")
+
+from iii_client.sandbox.corpus import Corpus, Found, ListInfo
+from iii_client.sandbox.server import Sandbox
+
+__all__ = ["Corpus", "Found", "ListInfo", "Sandbox"]
