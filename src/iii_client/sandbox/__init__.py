@@ -9,12 +9,13 @@
 Everything in it is harmless: its lists are made from pictures or hashes that somebody points it at.
 """
 
-from importlib.util import find_spec
-
 from iii_client.errors import MissingExtraError
 
-if find_spec("starlette") is None or find_spec("uvicorn") is None:
-    raise MissingExtraError("the practice service", extra="sandbox")
+try:
+    import starlette  # noqa: F401
+    import uvicorn  # noqa: F401
+except ModuleNotFoundError as error:
+    raise MissingExtraError("the practice service", extra="sandbox") from error
 
 from iii_client.sandbox.corpus import Corpus, Found, ListInfo
 from iii_client.sandbox.server import Sandbox

@@ -55,6 +55,7 @@ class Sandbox:
         self._service_login, self._filter_login = _logins(data_dir / "credentials.json")
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
+        self._life = threading.Lock()
         self._stopped = threading.Event()
 
     @classmethod
@@ -152,13 +153,49 @@ class Sandbox:
         """Serve from a background thread; returns once connections are accepted. Once is enough.
 
         Raises:
-            ConfigurationError: it did not come up, or was stopped before.
+            ConfigurationError: it was stopped, or did not come up.
         """
-        if self._stopped.is_set():
-            raise ConfigurationError("the practice service was stopped", hint="Open its folder again.")
-        if self._server is not None:
-            return
-        self._repository.refresh()
+        with self._life:
+            if self._stopped.is_set():
+                raise ConfigurationError("the practice service was stopped", hint="Open its folder again.")
+            if self._server is None:
+                self._repository.refresh()
+                self._serve()
+
+    @property
+    def is_serving(self) -> bool:
+        """Whether it accepts connections."""
+        return self._server is not None and not self._stopped.is_set()
+
+    def wait(self) -> None:
+        """Block until another thread calls `stop`, or a signal handler of this one raises."""
+        self._stopped.wait()
+
+    def serve_forever(self) -> None:
+        """`start`, then `wait`."""
+        self.start()
+        self.wait()
+
+    def stop(self) -> None:
+        """Stop serving and let go of the folder. Stopping twice is fine."""
+        with self._life:
+            if self._stopped.is_set():
+                return
+            if self._server is not None and self._thread is not None:
+                self._server.should_exit = True
+                self._thread.join()
+            self._listener.close()
+            self._corpus.close()
+            os.close(self._lock)
+            self._stopped.set()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.stop()
+
+    def _serve(self) -> None:
         app = build_app(
             self._corpus,
             service_login=self._service_login,
@@ -186,33 +223,6 @@ class Sandbox:
             time.sleep(0.005)
         self._server, self._thread = server, thread
         threading.Thread(target=self._keep_signed, name="iii-sandbox-sign", daemon=True).start()
-
-    def wait(self) -> None:
-        """Block until another thread calls `stop`, or a signal handler of this one raises."""
-        self._stopped.wait()
-
-    def serve_forever(self) -> None:
-        """`start`, then `wait`."""
-        self.start()
-        self.wait()
-
-    def stop(self) -> None:
-        """Stop serving and let go of the folder. Stopping twice is fine."""
-        if self._stopped.is_set():
-            return
-        self._stopped.set()
-        if self._server is not None and self._thread is not None:
-            self._server.should_exit = True
-            self._thread.join()
-        self._listener.close()
-        self._corpus.close()
-        os.close(self._lock)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     def _keep_signed(self) -> None:
         while not self._stopped.wait(RESIGN_EVERY_S):
