@@ -12,6 +12,7 @@ from typing import Any
 
 from iii_client.errors import GateError
 from iii_client.model import Algorithm, HashValue, ReleaseId, SectionInfo
+from iii_client.updates.fields import number, rows, sha256, text
 
 #: A section is sized to stay below this fill, in thousandths; pybloom-live's full section has 500.
 MAX_FILL_PERMILLE = 520
@@ -61,11 +62,11 @@ class SignedBase:
         """
         try:
             return cls(
-                release=ReleaseId(epoch=_number(custom, "epoch", 1), sequence=_number(custom, "sequence", 0)),
-                sha256=_sha256(custom["sha256"]),
-                max_fill_permille=_number(custom, "max_fill_permille", 1),
-                sections=tuple(section_from_json(s) for s in _rows(custom, "sections", MAX_SECTIONS)),
-                canaries=tuple(_canary(row) for row in _rows(custom, "canaries", MAX_CANARIES)),
+                release=ReleaseId(epoch=number(custom, "epoch", 1), sequence=number(custom, "sequence", 0)),
+                sha256=sha256(custom, "sha256"),
+                max_fill_permille=number(custom, "max_fill_permille", 1),
+                sections=tuple(section_from_json(s) for s in rows(custom, "sections", MAX_SECTIONS)),
+                canaries=tuple(_canary(row) for row in rows(custom, "canaries", MAX_CANARIES)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise GateError(
@@ -101,44 +102,17 @@ def section_from_json(row: Any) -> SectionInfo:
     Raises:
         KeyError, TypeError, ValueError: anything else.
     """
-    error_rate = float(_text(row, "error_rate"))
+    error_rate = float(text(row, "error_rate"))
     if not 0.0 < error_rate < 1.0:
         raise ValueError("error rate out of range")
     return SectionInfo(
-        name=_text(row, "name"),
-        count=_number(row, "count", 0),
-        capacity=_number(row, "capacity", 1),
+        name=text(row, "name"),
+        count=number(row, "count", 0),
+        capacity=number(row, "capacity", 1),
         error_rate=error_rate,
-        size_bytes=_number(row, "size_bytes", 1),
+        size_bytes=number(row, "size_bytes", 1),
     )
 
 
-def _rows(tree: Mapping[str, Any], key: str, most: int) -> list[Any]:
-    rows = tree[key]
-    if not isinstance(rows, list) or not 1 <= len(rows) <= most:
-        raise ValueError(f"{key} must have 1 to {most} rows")
-    return rows
-
-
 def _canary(row: Mapping[str, Any]) -> HashValue:
-    return HashValue.from_hex(Algorithm(_text(row, "algorithm")), _text(row, "value"))
-
-
-def _number(tree: Mapping[str, Any], key: str, least: int) -> int:
-    value = tree[key]
-    if type(value) is not int or not least <= value < 1 << 63:
-        raise ValueError(f"{key} must be a whole number from {least}")
-    return value
-
-
-def _text(tree: Mapping[str, Any], key: str) -> str:
-    value = tree[key]
-    if not isinstance(value, str) or len(value) > 200:
-        raise ValueError(f"{key} must be a text")
-    return value
-
-
-def _sha256(value: Any) -> str:
-    if not isinstance(value, str) or not re.fullmatch("[0-9a-f]{64}", value):
-        raise ValueError("not a SHA-256")
-    return value
+    return HashValue.from_hex(Algorithm(text(row, "algorithm")), text(row, "value"))

@@ -15,7 +15,7 @@ import hashlib
 import json
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +26,8 @@ from iii_client.errors import FilterFormatError, LengthOrHashError, NoFilterErro
 from iii_client.filters import Clock, FilterSnapshot, open_snapshot, utc_now
 from iii_client.model import Release, ReleaseId
 from iii_client.updates.durable import exclusive_lock, install_durably, replace_durably
-from iii_client.updates.signed_base import section_from_json, section_to_json
+from iii_client.updates.fields import number, rows, sha256, text
+from iii_client.updates.signed_base import MAX_SECTIONS, section_from_json, section_to_json
 
 #: Another process's update may take its whole deadline.
 LOCK_TIMEOUT_S = 660.0
@@ -139,7 +140,7 @@ class FilterStore:
         Raises:
             OSError: it could not be written; the release in use stays.
         """
-        name = f"{release.id}-{release.sha256[:16]}.bundle"
+        name = _file_name(release)
         temporary.chmod(0o600)
         install_durably(temporary, self._releases / name)
         self._point(release, name)
@@ -183,7 +184,7 @@ class FilterStore:
             ) from error
         try:
             return _parse_pointer(content)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise FilterFormatError(
                 f"the pointer to the installed filter is damaged ({type(error).__name__})", hint=_UPDATE_HINT
             ) from None
@@ -253,25 +254,28 @@ class LiveFilter:
 def _parse_pointer(content: bytes) -> Installed:
     if len(content) > MAX_POINTER_BYTES:
         raise ValueError("too long")
-    tree: dict[str, Any] = json.loads(content)
-    if tree["version"] != POINTER_VERSION:
+    tree = json.loads(content)
+    if number(tree, "version", 1) != POINTER_VERSION:
         raise ValueError("another version")
-    file_name = tree["file"]
-    if not isinstance(file_name, str) or file_name != Path(file_name).name or not file_name.strip("."):
-        raise ValueError("not a file name")
     release = Release(
-        id=ReleaseId.parse(tree["release"]),
-        sections=tuple(section_from_json(row) for row in tree["sections"]),
-        size_bytes=int(tree["size_bytes"]),
-        sha256=str(tree["sha256"]),
-        signed_at=_aware(tree["signed_at"]),
-        expires_at=_aware(tree["expires_at"]),
+        id=ReleaseId.parse(text(tree, "release")),
+        sections=tuple(section_from_json(row) for row in rows(tree, "sections", MAX_SECTIONS)),
+        size_bytes=number(tree, "size_bytes", 1),
+        sha256=sha256(tree, "sha256"),
+        signed_at=_moment(tree, "signed_at"),
+        expires_at=_moment(tree, "expires_at"),
     )
-    return Installed(release=release, file_name=file_name)
+    if text(tree, "file") != _file_name(release):
+        raise ValueError("the name of another file")
+    return Installed(release=release, file_name=_file_name(release))
 
 
-def _aware(text: str) -> datetime:
-    moment = datetime.fromisoformat(text)
+def _file_name(release: Release) -> str:
+    return f"{release.id}-{release.sha256[:16]}.bundle"
+
+
+def _moment(tree: Mapping[str, Any], key: str) -> datetime:
+    moment = datetime.fromisoformat(text(tree, key))
     if moment.tzinfo is None:
-        raise ValueError("a time without a zone")
+        raise ValueError(f"{key} has no zone")
     return moment

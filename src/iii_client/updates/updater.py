@@ -156,7 +156,7 @@ class Updater:
         return True
 
     def _download(self, base: TrustedBase, fetcher: RepositoryFetcher) -> Path:
-        """The verified file. What was kept of an interrupted download of the same file is not asked again."""
+        """The verified file. What an interrupted download of the same file left is not asked again."""
         if base.size_bytes > MAX_BUNDLE_BYTES:
             raise GateError(
                 f"the filter has {base.size_bytes} bytes, at most {MAX_BUNDLE_BYTES} are allowed", hint=_STAYS
@@ -166,25 +166,33 @@ class Updater:
             if other != part:
                 other.unlink(missing_ok=True)
         kept = part.stat().st_size if part.exists() else 0
-        if kept > base.size_bytes:
-            kept = 0
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
-        with os.fdopen(descriptor, "r+b") as file:
-            if kept < base.size_bytes:
-                with (
-                    named_errors(fetcher),
-                    fetcher.open(base.url, max_bytes=base.size_bytes, offset=kept) as (start, chunks),
-                ):
-                    file.seek(start)
-                    file.truncate()
-                    for chunk in chunks:
-                        file.write(chunk)
+        while True:
             try:
-                base.verify(file)
+                _fetch(base, fetcher, part, offset=kept if kept <= base.size_bytes else 0)
             except LengthOrHashError:
                 part.unlink(missing_ok=True)
-                raise
-        return part
+                if not kept:
+                    raise
+                # What was kept may have been wrong: only a whole download can accuse anybody.
+                kept = 0
+            else:
+                return part
+
+
+def _fetch(base: TrustedBase, fetcher: RepositoryFetcher, part: Path, *, offset: int) -> None:
+    """Complete `part` from `offset` on, and verify all of it."""
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "r+b") as file:
+        if offset < base.size_bytes:
+            with (
+                named_errors(fetcher),
+                fetcher.open(base.url, max_bytes=base.size_bytes, offset=offset) as (start, chunks),
+            ):
+                file.seek(start)
+                file.truncate()
+                for chunk in chunks:
+                    file.write(chunk)
+        base.verify(file)
 
 
 def _read_root(path: str) -> bytes:

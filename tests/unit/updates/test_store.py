@@ -1,0 +1,256 @@
+"""The installed filter: the pointer is atomic and strict, readers never wait, and old maps stay good."""
+
+import hashlib
+import json
+import os
+import threading
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from iii_client.errors import FilterError, FilterFormatError, LengthOrHashError, NoFilterError
+from iii_client.filters import parse_bundle
+from iii_client.model import Algorithm, Fingerprint, HashValue, Release, ReleaseId
+from iii_client.publisher import ListEntry, build_bundle
+from iii_client.updates import FilterStore, LiveFilter
+
+SIGNED_AT = datetime(2030, 1, 1, tzinfo=UTC)
+
+
+def known(name: str) -> HashValue:
+    return HashValue(algorithm=Algorithm.SHA256, value=hashlib.sha256(name.encode()).digest())
+
+
+def item(name: str) -> Fingerprint:
+    return Fingerprint(recipe="fast-v1", size_bytes=1, kind="unknown", digests=(known(name),))
+
+
+def install(store: FilterStore, *names: str, epoch: int = 1) -> Release:
+    entries = [ListEntry(hash=known(n), quality=100, list_name="l", source="s") for n in names]
+    content = build_bundle(entries, release=ReleaseId(epoch=epoch, sequence=0))
+    release = Release(
+        id=ReleaseId(epoch=epoch, sequence=0),
+        sections=tuple(section.info for section in parse_bundle(content).sections),
+        size_bytes=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        signed_at=SIGNED_AT,
+        expires_at=SIGNED_AT + timedelta(days=7),
+    )
+    with store.lock():
+        temporary = store.downloads_dir / "new"
+        temporary.write_bytes(content)
+        store.install(temporary, release)
+    return release
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> FilterStore:
+    return FilterStore(tmp_path / "state")
+
+
+def test_nothing_is_installed_at_first_and_nothing_is_created(store: FilterStore, tmp_path: Path) -> None:
+    for ask in (store.installed, store.snapshot, store.verify, LiveFilter(store).current):
+        with pytest.raises(NoFilterError) as caught:
+            ask()
+        assert "iii-client filter update" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_installed_is_told_as_it_was_signed(store: FilterStore) -> None:
+    release = install(store, "a")
+    assert store.installed() == store.verify() == store.snapshot().info == release
+    assert FilterStore(store._dir.parent).installed() == release
+
+
+def test_newer_signing_times_are_noted_without_touching_the_file(store: FilterStore) -> None:
+    release = install(store, "a")
+    (file,) = (store._dir / "releases").iterdir()
+    before = file.stat()
+    later = Release(
+        id=release.id,
+        sections=release.sections,
+        size_bytes=release.size_bytes,
+        sha256=release.sha256,
+        signed_at=SIGNED_AT + timedelta(hours=1),
+        expires_at=SIGNED_AT + timedelta(days=7, hours=1),
+    )
+    with store.lock():
+        store.confirm(later)
+    assert store.installed() == later
+    assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_reader_asks_for_the_pointer_and_opens_nothing_again(store: FilterStore) -> None:
+    install(store, "a")
+    live = LiveFilter(store)
+    first = live.current()
+    for path in (store._dir / "releases").iterdir():
+        path.unlink()
+    assert live.current() is first
+    assert first.candidates([item("a")])[0]
+
+
+def test_a_reader_follows_the_pointer(store: FilterStore) -> None:
+    install(store, "a", epoch=1)
+    live = LiveFilter(store)
+    old = live.current()
+    install(store, "b", epoch=2)
+    new = live.current()
+    assert [bool(f.candidates([item("a")])[0]) for f in (old, new)] == [True, False]
+    assert [bool(f.candidates([item("b")])[0]) for f in (old, new)] == [False, True]
+    assert live.current() is new
+
+
+@pytest.mark.parametrize("fault", ["pointer", "file", "no file", "no pointer"])
+def test_a_reader_keeps_a_good_release_when_the_next_one_is_damaged(
+    store: FilterStore, fault: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    install(store, "a", epoch=1)
+    live = LiveFilter(store)
+    good = live.current()
+    install(store, "b", epoch=2)
+    (file,) = (store._dir / "releases").glob("2.*")
+    match fault:
+        case "pointer":
+            (store._dir / "current").write_bytes(b"{")
+        case "file":
+            file.write_bytes(b"damaged")
+        case "no file":
+            file.unlink()
+        case "no pointer":
+            (store._dir / "current").unlink()
+    assert live.current() is good
+    assert "release 1.0 stays in use" in caplog.text
+    install(store, "b", epoch=3)
+    assert live.current().release.epoch == 3
+
+
+def test_a_damaged_file_is_found_by_its_digest(store: FilterStore) -> None:
+    install(store, "a")
+    (file,) = (store._dir / "releases").iterdir()
+    content = file.read_bytes()
+    for damaged in (content[:-1], content + b"\0", content[:-1] + bytes([content[-1] ^ 1])):
+        file.write_bytes(damaged)
+        with pytest.raises(LengthOrHashError):
+            store.verify()
+    file.write_bytes(content)
+    store.verify()
+
+
+def pointer_with(store: FilterStore, **changes: object) -> None:
+    path = store._dir / "current"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"version": 2},
+        {"file": "../../../etc/passwd"},
+        {"file": ".."},
+        {"file": ""},
+        {"file": 7},
+        {"release": "one"},
+        {"release": None},
+        {"signed_at": "2030-01-01T00:00:00"},
+        {"signed_at": "yesterday"},
+        {"sections": [{"name": "md5"}]},
+        {"sections": 3},
+        {"size_bytes": "many"},
+        {"padding": "x" * 70_000},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_a_damaged_pointer_is_a_format_error(store: FilterStore, changes: dict[str, object]) -> None:
+    install(store, "a")
+    pointer_with(store, **changes)
+    for ask in (store.installed, store.snapshot, store.verify):
+        with pytest.raises(FilterFormatError):
+            ask()
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff\xfe", b"[" * 60_000])
+def test_a_pointer_that_is_no_json_object_is_a_format_error(store: FilterStore, content: bytes) -> None:
+    install(store, "a")
+    (store._dir / "current").write_bytes(content)
+    with pytest.raises(FilterFormatError):
+        store.installed()
+
+
+def test_a_pointer_may_say_more_than_is_known_here(store: FilterStore) -> None:
+    release = install(store, "a")
+    pointer_with(store, near=["near/1"])
+    assert store.installed() == release
+
+
+def test_one_process_at_a_time_changes_anything(store: FilterStore) -> None:
+    with store.lock(), pytest.raises(FilterError, match="another process"), store.lock(timeout_s=0.1):
+        pass
+    with store.lock(timeout_s=0.1):
+        pass
+
+
+def test_the_lock_is_free_again_after_a_crash(store: FilterStore) -> None:
+    child = os.fork()
+    if child == 0:
+        store.lock().__enter__()
+        os._exit(9)
+    os.waitpid(child, 0)
+    with store.lock(timeout_s=0.1):
+        pass
+
+
+def test_a_disk_that_refuses_leaves_the_installed_release(
+    store: FilterStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    release = install(store, "a")
+
+    def refuse(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(OSError, match="No space"):
+        install(store, "b", epoch=2)
+    monkeypatch.undo()
+    assert store.verify() == release
+    assert not list(store._dir.glob(".*"))
+
+
+def test_readers_see_only_whole_releases_while_releases_change(store: FilterStore) -> None:
+    """Each release lists its own epoch and all of them "a"; a reader must never see anything else."""
+    install(store, "a", "epoch 1", epoch=1)
+    stop = threading.Event()
+    wrong: list[str] = []
+    seen: set[int] = set()
+    live = LiveFilter(store)
+
+    def read() -> None:
+        while not stop.is_set():
+            pinned = live.current()
+            epoch = pinned.release.epoch
+            hits = pinned.candidates([item("a"), item(f"epoch {epoch}"), item(f"epoch {epoch + 1}")])
+            seen.add(epoch)
+            if [bool(h) for h in hits] != [True, True, False]:
+                wrong.append(str(pinned.release))
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    for epoch in range(2, 12):
+        install(store, "a", f"epoch {epoch}", epoch=epoch)
+    stop.set()
+    for reader in readers:
+        reader.join()
+    assert wrong == []
+    assert len(seen) > 1
+
+
+def test_a_forked_child_goes_on_reading(store: FilterStore) -> None:
+    install(store, "a")
+    live = LiveFilter(store)
+    live.current()
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if live.current().candidates([item("a")])[0] else 1)
+    assert os.waitpid(child, 0)[1] == 0
