@@ -31,8 +31,8 @@ BATCH_FROM_KEYS = 20
 #: Slices tested before the rest is looked at: at a fill of one half they leave 6 % of absent keys.
 _FIRST_SLICES = 4
 
-#: Keys hashed at a time: bounds the memory of a batch to about 1 MB, and keeps it in the cache.
-_CHUNK_KEYS = 4096
+#: Keys hashed at a time: bounds the memory of a batch to half a megabyte, and keeps it in the cache.
+_CHUNK_KEYS = 2048
 
 
 class _Hash(Protocol):

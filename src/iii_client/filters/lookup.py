@@ -7,12 +7,13 @@ would kill the process.
 
 import mmap
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Protocol
 
 from iii_client.errors import FilterFormatError
-from iii_client.filters.bloom import ExactSection
+from iii_client.filters.bloom import BATCH_FROM_KEYS, ExactSection
 from iii_client.filters.bundle import Bundle, parse_bundle
 from iii_client.model import (
     Algorithm,
@@ -20,10 +21,14 @@ from iii_client.model import (
     Fingerprint,
     Freshness,
     HashValue,
+    PerceptualHash,
     Release,
     ReleaseId,
     freshness,
 )
+
+#: From so many fingerprints on, looking them up in batches is faster.
+_BATCH_FROM_FINGERPRINTS = BATCH_FROM_KEYS
 
 #: Returns the present time, aware and in UTC.
 Clock = Callable[[], datetime]
@@ -68,38 +73,59 @@ class FilterSnapshot:
 
     def candidates(self, fingerprints: Sequence[Fingerprint]) -> tuple[tuple[Candidate, ...], ...]:
         """Hits of each fingerprint, aligned with the input; all of them are looked up in one batch."""
-        answers = [section.candidates(fingerprints) for section in self._sections]
-        return tuple(tuple(hit for answer in answers for hit in answer[i]) for i in range(len(fingerprints)))
+        first, *others = (section.candidates(fingerprints) for section in self._sections)
+        if not others:
+            return tuple(map(tuple, first))
+        return tuple(
+            tuple(hit for answer in (first, *others) for hit in answer[i]) for i in range(len(fingerprints))
+        )
 
 
 class ExactSections:
     """Exact membership of every hash whose algorithm has a section."""
 
     def __init__(self, sections: Mapping[Algorithm, ExactSection]) -> None:
-        self._sections = dict(sections)
+        self._sections = tuple(sections.items())
 
     def __contains__(self, value: HashValue) -> bool:
-        section = self._sections.get(value.algorithm)
-        return section is not None and value.hex in section
+        return any(
+            algorithm is value.algorithm and value.hex in section for algorithm, section in self._sections
+        )
 
     def candidates(self, fingerprints: Sequence[Fingerprint]) -> list[list[Candidate]]:
         """Hits of each fingerprint in its own order, digests first; each hash once."""
-        wanted: dict[Algorithm, list[tuple[int, int, HashValue]]] = {name: [] for name in self._sections}
-        for index, fingerprint in enumerate(fingerprints):
-            for digest in fingerprint.digests:
-                if digest.algorithm in wanted:
-                    wanted[digest.algorithm].append((index, 0, digest))
-            for perceptual in fingerprint.perceptual:
-                if perceptual.algorithm in wanted:
-                    wanted[perceptual.algorithm].append((index, perceptual.frame, perceptual.hash_value))
-        hits: list[dict[HashValue, Candidate]] = [{} for _ in fingerprints]
-        for algorithm, section in self._sections.items():
+        if len(fingerprints) < _BATCH_FROM_FINGERPRINTS:
+            return [self._candidates_of(fingerprint) for fingerprint in fingerprints]
+        wanted = {algorithm: _Wanted() for algorithm, _ in self._sections}
+        for number, fingerprint in enumerate(fingerprints):
+            hashes: tuple[HashValue | PerceptualHash, ...] = (*fingerprint.digests, *fingerprint.perceptual)
+            for hashed in hashes:
+                if (asked := wanted.get(hashed.algorithm)) is not None:
+                    asked.owners.append(number)
+                    asked.keys.append(hashed.value.hex())
+        hit: set[int] = set()
+        for algorithm, section in self._sections:
             asked = wanted[algorithm]
-            found = section.contains_many([value.hex for _, _, value in asked])
-            for (index, frame, value), hit in zip(asked, found, strict=True):
-                if hit:
-                    hits[index].setdefault(value, Candidate(hash=value, section=str(algorithm), frame=frame))
-        return [_in_order(f, found) for f, found in zip(fingerprints, hits, strict=True)]
+            found = section.contains_many(asked.keys)
+            hit.update(owner for owner, is_hit in zip(asked.owners, found, strict=True) if is_hit)
+        # Hits are rare: the few fingerprints that have one are looked up again, in their own order.
+        return [self._candidates_of(f) if number in hit else [] for number, f in enumerate(fingerprints)]
+
+    def _candidates_of(self, fingerprint: Fingerprint) -> list[Candidate]:
+        hits: dict[HashValue, Candidate] = {}
+        for digest in fingerprint.digests:
+            # Few sections: comparing identities is faster than hashing a member of an enumeration.
+            for algorithm, section in self._sections:
+                if algorithm is digest.algorithm and digest.value.hex() in section:
+                    hits[digest] = Candidate(hash=digest, section=str(algorithm))
+        for perceptual in fingerprint.perceptual:
+            for algorithm, section in self._sections:
+                if algorithm is perceptual.algorithm and perceptual.value.hex() in section:
+                    value = perceptual.hash_value
+                    hits.setdefault(
+                        value, Candidate(hash=value, section=str(algorithm), frame=perceptual.frame)
+                    )
+        return list(hits.values())
 
 
 def open_snapshot(path: Path, *, release: Release, clock: Clock = utc_now) -> FilterSnapshot:
@@ -139,7 +165,9 @@ def open_bundle(path: Path) -> tuple[Bundle, ExactSections]:
     return bundle, ExactSections(sections)
 
 
-def _in_order(fingerprint: Fingerprint, hits: Mapping[HashValue, Candidate]) -> list[Candidate]:
-    if not hits:
-        return []
-    return [hits[value] for value in fingerprint.hash_values() if value in hits]
+@dataclass(slots=True)
+class _Wanted:
+    """Keys for one section, and the number of the fingerprint that each belongs to."""
+
+    owners: list[int] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
