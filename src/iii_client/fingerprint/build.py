@@ -7,7 +7,7 @@ Promises: nothing is raised for what a content is or is not; what could not be c
 import contextlib
 import io
 import tempfile
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO, cast
 
@@ -20,8 +20,9 @@ from iii_client.errors import ContentError, ContentTooLargeError, NotAFileError
 from iii_client.fingerprint.decoding import DecodedFrame, decode_frames, flatten, luma, refusing
 from iii_client.fingerprint.digests import Digester, start_digests
 from iii_client.fingerprint.frames import Refused
-from iii_client.fingerprint.pdq import PdqHash, oriented, pdq
-from iii_client.fingerprint.phash import phash_value, small_luma
+from iii_client.fingerprint.geometry import Geometry, upright
+from iii_client.fingerprint.pdq import PdqHash, pdq
+from iii_client.fingerprint.phash import phash_value, resized_luma, small_luma
 from iii_client.fingerprint.registry import FAST
 from iii_client.fingerprint.sniffing import HEAD_BYTES, UNKNOWN, Kind, Standing, sniff
 from iii_client.model import (
@@ -42,6 +43,9 @@ _REFUSED_KINDS = {
     Standing.NOT_SUPPORTED: Reason.FORMAT_NOT_SUPPORTED,
     Standing.NOT_A_PICTURE: Reason.NOT_A_PICTURE,
 }
+
+#: PDQ in its conventions, and pHash.
+_Hashes = tuple[Mapping[Algorithm, PdqHash], bytes]
 
 
 def build_fingerprint(content: Content, *, recipe: Recipe, limits: Limits) -> Fingerprint:
@@ -181,37 +185,39 @@ class _Pixels:
         )
 
     def _hash_frame(self, frame: DecodedFrame, stream: BinaryIO, kind: Kind) -> None:
-        exact = self.recipe.decoding is Decoding.EXACT
-        hashes, small = _hash_pixels(frame, exact=exact)
-        if not exact and any(found.gates for found in hashes.values()):
-            # It will be looked up exactly, and exact membership does not forgive a single bit.
-            if frame.drafted:
-                with contextlib.closing(self._decode(stream, kind, Decoding.EXACT)) as again:
-                    frame = next(again)
-                    hashes, small = _hash_pixels(frame, exact=True)
-            else:
-                hashes, small = _hash_pixels(frame, exact=True)
-        self._keep(frame, hashes, small)
+        if self.recipe.decoding is Decoding.EXACT:
+            self._keep(frame, _hash_exact(frame))
+            return
+        hashes = _hash_fast(frame)
+        if not any(found.gates for found in hashes[0].values()):
+            self._keep(frame, hashes)
+        elif frame.drafted:
+            # A gated hash is only looked up exactly, and exact membership does not forgive a single bit.
+            with contextlib.closing(self._decode(stream, kind, Decoding.EXACT)) as again:
+                frame = next(again)
+                self._keep(frame, _hash_exact(frame))
+        else:
+            self._keep(frame, _hash_exact(frame))
 
-    def _keep(self, frame: DecodedFrame, hashes: dict[Algorithm, PdqHash], phash: bytes) -> None:
-        turned = frame.orientation > 4
-        width, height = frame.width_px, frame.height_px
+    def _keep(self, frame: DecodedFrame, hashes: _Hashes) -> None:
+        found_pdq, phash = hashes
+        full = _geometry(frame)
         self.frames.append(
             Frame(
                 index=frame.index,
-                width_px=height if turned else width,
-                height_px=width if turned else height,
+                width_px=full.columns.length,
+                height_px=full.rows.length,
                 reduction=frame.reduction,
             )
         )
         for algorithm in self.recipe.algorithms:
             if algorithm is Algorithm.PHASH:
-                quality = hashes[Algorithm.PDQ].quality
+                quality = found_pdq[Algorithm.PDQ].quality
                 self.perceptual.append(
                     PerceptualHash(algorithm=algorithm, value=phash, quality=quality, frame=frame.index)
                 )
             else:
-                found = hashes[algorithm]
+                found = found_pdq[algorithm]
                 self.perceptual.append(
                     PerceptualHash(
                         algorithm=algorithm,
@@ -226,15 +232,25 @@ class _Pixels:
                 )
 
 
-def _hash_pixels(frame: DecodedFrame, *, exact: bool) -> tuple[dict[Algorithm, PdqHash], bytes]:
-    grey = luma(frame.image)
-    hashes = pdq(
-        np.asarray(flatten(frame.image) if exact else grey),
-        reduction=frame.reduction,
-        size_px=(frame.width_px, frame.height_px),
-        orientation=frame.orientation,
+def _hash_fast(frame: DecodedFrame) -> _Hashes:
+    """From luma, perhaps reduced. Nothing is copied to turn it: it is seen through its strides."""
+    geometry = _geometry(frame)
+    pixels = upright(np.asarray(luma(frame.image)), frame.orientation)
+    return pdq(pixels, geometry), phash_value(small_luma(pixels, geometry))
+
+
+def _hash_exact(frame: DecodedFrame) -> _Hashes:
+    """From every pixel, PDQ in RGB, pHash through Pillow."""
+    flat = flatten(frame.image)
+    found = pdq(upright(np.asarray(flat), frame.orientation))
+    grey = Image.fromarray(upright(np.asarray(flat.convert("L")), frame.orientation))
+    return found, phash_value(resized_luma(grey))
+
+
+def _geometry(frame: DecodedFrame) -> Geometry:
+    return Geometry.of_decoded(
+        frame.width_px, frame.height_px, reduction=frame.reduction, orientation=frame.orientation
     )
-    return dict(hashes), phash_value(oriented(small_luma(grey), frame.orientation))
 
 
 def _reason(error: ContentError) -> Reason:

@@ -12,7 +12,7 @@ of 64 positions are one 64 x n matrix an axis, so
 Two conventions come from one decode: `pdq` hashes the picture at full size, `pdq-512` the picture
 pre-scaled to 512x512 (bilinear, widened when it shrinks, as Pillow's `BILINEAR`), which is one more pair of
 axis matrices. A decoder's reduction (a JPEG read at 1/2, 1/4 or 1/8) is folded into them, so that
-windows and sample positions stay those of the full-size picture; so is the EXIF orientation.
+windows and sample positions stay those of the full-size picture (see `axes`).
 
 Numbering: `int.from_bytes(value)` has bit i set (bit 0 is the lowest) when coefficient [i // 16, i % 16]
 is above the median. That is the order of PDQ's published hex. See `bits_of`.
@@ -20,15 +20,13 @@ is above the median. That is the order of PDQ's published hex. See `bits_of`.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from iii_client.fingerprint.axes import AxisMatrix, Bands, Float64, Int64, cached_axes, resampling, triangle
+from iii_client.fingerprint.geometry import Axis, Geometry
 from iii_client.model import Algorithm, Reason
-
-Float32 = NDArray[np.float32]
-Float64 = NDArray[np.float64]
 
 #: Below this quality a hash says too little: exact membership only. PDQ's authors recommend 50. Lower:
 #: flat pictures collide with each other. Higher: real pictures are no longer looked for.
@@ -59,17 +57,6 @@ _PRESCALED_SIDE = 512
 _COEFFICIENTS = 16
 _LOWER_MEDIAN = _COEFFICIENTS**2 // 2 - 1
 
-#: Axis matrices kept. Uploaders choose the sizes, so both the count and the size of what is kept are
-#: bounded: at most 64 x 0.5 MB.
-_CACHED_AXES = 64
-_CACHED_AXIS_PX = 8192
-
-#: Rows of an axis matrix are nearly block-diagonal; multiplying them in this many groups saves most of
-#: the zeros and keeps the float copy of the pixels in the cache.
-_GROUPS = 8
-#: ... and below this length it saves nothing.
-_GROUP_FROM_PX = 256
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PdqHash:
@@ -91,45 +78,25 @@ class PdqHash:
     gates: tuple[Reason, ...]
 
 
-def pdq(
-    pixels: NDArray[np.uint8],
-    *,
-    reduction: int = 1,
-    size_px: tuple[int, int] | None = None,
-    orientation: int = 1,
-) -> Mapping[Algorithm, PdqHash]:
-    """Both conventions of PDQ of one picture.
+def pdq(pixels: NDArray[np.uint8], geometry: Geometry | None = None) -> Mapping[Algorithm, PdqHash]:
+    """Both conventions of PDQ of one upright picture.
 
     Args:
-        pixels: (H, W) luma or (H, W, 3) RGB, as stored.
-        reduction: scale at which the decoder read the picture (each pixel is the mean of
-            reduction x reduction).
-        size_px: width and height as stored, before the reduction; taken from `pixels` if not given.
-        orientation: EXIF orientation, 1 to 8, that the hashes shall take into account.
+        pixels: (H, W) luma or (H, W, 3) RGB.
+        geometry: how they relate to the full-size picture; without it they are the full-size picture.
 
     Returns:
         A hash for `Algorithm.PDQ` and one for `Algorithm.PDQ_512`.
     """
-    width, height = size_px or (pixels.shape[1] * reduction, pixels.shape[0] * reduction)
-    flip_y, flip_x, transposed = _ORIENTATIONS[orientation]
-    rows = _axis(height, reduction, flip_y)
-    columns = _axis(width, reduction, flip_x)
-    both = rows.apply(pixels.reshape(pixels.shape[0], -1))
+    geometry = geometry or Geometry.of_pixels(pixels)
+    both = _axis_matrix(geometry.rows) @ pixels
     if pixels.ndim == 3:
         both = both.reshape(len(both), -1, 3) @ np.array(LUMA_WEIGHTS, np.float32)
-    both = columns.apply(both.T).T
-    buffers = {Algorithm.PDQ: both[:_SIDE, :_SIDE], Algorithm.PDQ_512: both[_SIDE:, _SIDE:]}
+    both = (_axis_matrix(geometry.columns) @ both.T).T
     return {
-        algorithm: hash_buffer((buffer.T if transposed else buffer).astype(np.float64))
-        for algorithm, buffer in buffers.items()
+        Algorithm.PDQ: hash_buffer(both[:_SIDE, :_SIDE].astype(np.float64)),
+        Algorithm.PDQ_512: hash_buffer(both[_SIDE:, _SIDE:].astype(np.float64)),
     }
-
-
-def oriented(plane: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:
-    """A stored plane turned as its EXIF orientation (1 to 8) says."""
-    flip_y, flip_x, transposed = _ORIENTATIONS[orientation]
-    plane = plane[:: -1 if flip_y else 1, :: -1 if flip_x else 1]
-    return plane.T if transposed else plane
 
 
 def hash_buffer(buffer64: Float64) -> PdqHash:
@@ -185,112 +152,39 @@ def stretch_gain(buffer64: Float64) -> float:
 # --- the axis matrices --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Axis:
-    """128 x n: the rows of `pdq` (64), then those of `pdq-512` (64), in groups of non-zero columns."""
-
-    groups: tuple[tuple[int, Float32], ...]  # first column, (2 * 64 / groups) x width
-
-    def apply(self, pixels: NDArray[np.uint8] | Float32) -> Float32:
-        """This matrix times `pixels`, as float32."""
-        out = np.empty((2, len(self.groups), _SIDE // len(self.groups), pixels.shape[1]), np.float32)
-        for index, (start, weights) in enumerate(self.groups):
-            part = pixels[start : start + weights.shape[1]]
-            product = weights @ part.astype(np.float32, copy=False)
-            out[:, index] = product.reshape(2, -1, pixels.shape[1])
-        return out.reshape(2 * _SIDE, -1)
+@cached_axes
+def _axis_matrix(axis: Axis) -> AxisMatrix:
+    """The 64 rows of `pdq`, then those of `pdq-512`."""
+    scaled = resampling(axis.length, _PRESCALED_SIDE, triangle, 1.0).folded(axis)
+    prescaled = _decimated_box_filter(_PRESCALED_SIDE).after(scaled)
+    return AxisMatrix.of([_decimated_box_filter(axis.length).folded(axis), prescaled], axis.reduced)
 
 
-def _axis(length: int, reduction: int, flipped: bool) -> _Axis:
-    build = _cached_axis if length // reduction <= _CACHED_AXIS_PX else _build_axis
-    return build(length, reduction, flipped)
-
-
-def _build_axis(length: int, reduction: int, flipped: bool) -> _Axis:
-    """Rows of both conventions for an axis of `length` pixels that the decoder read at 1/`reduction`."""
-    size = -(-length // reduction)
-    # Stored pixel k of a flipped axis holds the pixels from the other end; where the reduction does not
-    # divide the length, the partial pixel comes first.
-    shift = size * reduction - length if flipped else 0
-    native, prescaled = _native_rows(length, reduction, shift), _prescaled_rows(length, reduction, shift)
-    count = _GROUPS if size >= _GROUP_FROM_PX else 1
-    step = _SIDE // count
-    groups = []
-    for first in range(0, _SIDE, step):
-        rows = [
-            (starts[first + i], weights[first + i])
-            for starts, weights in (native, prescaled)
-            for i in range(step)
-        ]
-        low = min(int(start) for start, _ in rows)
-        high = min(max(int(start) + len(weights) for start, weights in rows), size)
-        block = np.zeros((2 * step, high - low), np.float64)
-        for row, (start, weights) in zip(block, rows, strict=True):
-            kept = weights[: size - start]
-            row[start - low : start - low + len(kept)] = kept
-        if flipped:
-            low, block = size - high, block[:, ::-1]
-        groups.append((low, np.ascontiguousarray(block, np.float32)))
-    return _Axis(tuple(groups))
-
-
-_cached_axis = lru_cache(maxsize=_CACHED_AXES)(_build_axis)
-
-
-def _native_rows(length: int, reduction: int, shift: int) -> tuple[NDArray[np.int64], Float64]:
-    """First (reduced) pixel and weights of the 64 rows of: box filter twice, then take 64 positions."""
+def _decimated_box_filter(length: int) -> Bands:
+    """PDQ's two passes of its box filter, of which only 64 positions are taken."""
     outer_low, outer_high = _window(_sample_positions(length), length)
-    span = int((outer_high - outer_low).max()) + 1
-    inner = outer_low[:, None] + np.arange(span)  # every position of the second pass that a row averages
+    inner = outer_low[:, None] + np.arange(int((outer_high - outer_low).max()) + 1)
     used = inner <= outer_high[:, None]
-    inner_low, inner_high = _window(np.minimum(inner, length - 1), length)
-    weight = used / (outer_high - outer_low + 1)[:, None] / (inner_high - inner_low + 1)
-    return _spread(inner_low + shift, inner_high + shift, weight, reduction)
+    low, high = _window(np.minimum(inner, length - 1), length)
+    weight = used / (outer_high - outer_low + 1)[:, None] / (high - low + 1)
+    # A row is a sum of constant intervals [low, high]: mark their ends, then add up along the axis.
+    start = low[:, 0]
+    steps = np.zeros((_SIDE, int((high - start[:, None]).max()) + 2))
+    row = np.arange(_SIDE)[:, None]
+    np.add.at(steps, (row, low - start[:, None]), weight)
+    np.subtract.at(steps, (row, high + 1 - start[:, None]), weight)
+    return Bands(start, steps[:, :-1].cumsum(axis=1))
 
 
-def _window(position: NDArray[np.int64], length: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _window(position: Int64, length: int) -> tuple[Int64, Int64]:
     """First and last pixel that PDQ's box filter averages at a position; narrower at both ends."""
     size = -(-length // (2 * _SIDE))
     after = (size + 2) // 2 - 1
     return np.maximum(position - (size - 1 - after), 0), np.minimum(position + after, length - 1)
 
 
-def _sample_positions(length: int) -> NDArray[np.int64]:
+def _sample_positions(length: int) -> Int64:
     return ((np.arange(_SIDE) + 0.5) * length / _SIDE).astype(np.int64)
-
-
-def _spread(
-    low: NDArray[np.int64], high: NDArray[np.int64], weight: Float64, reduction: int
-) -> tuple[NDArray[np.int64], Float64]:
-    """Sum, for each row, intervals [low, high] of constant `weight` over pixels of `reduction` width."""
-    first = low.min(axis=1) // reduction
-    span = int((high.max(axis=1) // reduction - first).max()) + 1
-    edges = (first[:, None] + np.arange(span + 1)) * reduction  # of the reduced pixels, in full pixels
-    covered = np.clip(edges[:, None, :] - low[:, :, None], 0, (high - low + 1)[:, :, None])
-    return first, np.einsum("rt,rtk->rk", weight, np.diff(covered, axis=2).astype(np.float64))
-
-
-def _prescaled_rows(length: int, reduction: int, shift: int) -> tuple[NDArray[np.int64], Float64]:
-    """The same 64 rows for 512 positions, each a bilinear mean of the axis."""
-    starts, rows = _native_rows(_PRESCALED_SIDE, 1, 0)
-    scale = length / _PRESCALED_SIDE
-    support = max(scale, 1.0)
-    centre = (np.arange(_PRESCALED_SIDE) + 0.5) * scale
-    taps = int(2 * support) + 2
-    low = np.floor(centre - support).astype(np.int64)
-    pixel = low[:, None] + np.arange(taps)
-    triangle = np.maximum(1 - np.abs(pixel + 0.5 - centre[:, None]) / support, 0)
-    triangle[(pixel < 0) | (pixel >= length)] = 0
-    triangle /= triangle.sum(axis=1, keepdims=True)
-    reduced = (np.clip(pixel, 0, length - 1) + shift) // reduction
-    source = np.minimum(starts[:, None] + np.arange(rows.shape[1]), _PRESCALED_SIDE - 1)
-    first = reduced[source].min(axis=(1, 2))
-    offset = reduced[source] - first[:, None, None]
-    span = int(offset.max()) + 1
-    out = np.zeros((_SIDE, span))
-    row = np.broadcast_to(np.arange(_SIDE)[:, None, None], offset.shape)
-    np.add.at(out, (row, offset), rows[:, :, None] * triangle[source])
-    return first, out
 
 
 def _dct_matrix() -> Float64:
@@ -302,15 +196,3 @@ def _dct_matrix() -> Float64:
 
 
 _DCT = _dct_matrix()
-
-#: EXIF orientation -> (flip stored rows, flip stored columns, then transpose).
-_ORIENTATIONS = {
-    1: (False, False, False),
-    2: (False, True, False),
-    3: (True, True, False),
-    4: (True, False, False),
-    5: (False, False, True),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (False, True, True),
-}

@@ -12,8 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from iii_client.fingerprint.axes import AxisMatrix, Float32, cached_axes, lanczos, resampling
+from iii_client.fingerprint.geometry import Axis, Geometry
+
 _PIXELS = 32
 _SIDE = 8
+#: Rows and pixels of the picture that are scaled at a time: their float copy stays in the cache.
+_ROWS_AT_A_TIME = 256
+_PIXELS_AT_A_TIME = 500_000
 
 
 def phash(image: Image.Image) -> imagehash.ImageHash:
@@ -21,12 +27,29 @@ def phash(image: Image.Image) -> imagehash.ImageHash:
 
     `image` may have any mode that Pillow converts to `L`.
     """
-    return imagehash.ImageHash(_bits(small_luma(image.convert("L"))))
+    return imagehash.ImageHash(_bits(resized_luma(image.convert("L"))))
 
 
-def small_luma(luma: Image.Image) -> NDArray[np.uint8]:
-    """The 32x32 grey pixels that pHash looks at."""
+def resized_luma(luma: Image.Image) -> NDArray[np.uint8]:
+    """The 32x32 grey pixels that pHash looks at, made by Pillow as in imagehash."""
     return np.asarray(luma.resize((_PIXELS, _PIXELS), Image.Resampling.LANCZOS))
+
+
+def small_luma(luma: NDArray[np.uint8], geometry: Geometry | None = None) -> NDArray[np.uint8]:
+    """The same 32x32 grey pixels, several times as fast, with the decoder's reduction folded in.
+
+    Arguments as for `pdq`. Across first, rounded, then down, as Pillow does unless it finds the other order
+    cheaper (tall pictures, depending on its version). Without the rounding one picture in ten gets another
+    pHash, with it one in 250 (measured), so what must be equal is made by `resized_luma`.
+    """
+    geometry = geometry or Geometry.of_pixels(luma)
+    across, down = _axis_matrix(geometry.columns), _axis_matrix(geometry.rows)
+    narrow = np.empty((_PIXELS, luma.shape[0]), np.float32)
+    step = min(max(_PIXELS_AT_A_TIME // luma.shape[1], 1), _ROWS_AT_A_TIME)
+    for first in range(0, luma.shape[0], step):
+        rows = slice(first, first + step)
+        narrow[:, rows] = _rounded(across @ luma[rows].astype(np.float32, order="C").T)
+    return _rounded(down @ narrow.T).astype(np.uint8)
 
 
 def phash_value(small: NDArray[np.uint8]) -> bytes:
@@ -34,9 +57,21 @@ def phash_value(small: NDArray[np.uint8]) -> bytes:
     return np.packbits(_bits(small)).tobytes()
 
 
+@cached_axes
+def _axis_matrix(axis: Axis) -> AxisMatrix:
+    return AxisMatrix.of([resampling(axis.length, _PIXELS, lanczos, 3.0).folded(axis)], axis.reduced)
+
+
+def _rounded(values: Float32) -> Float32:
+    rounded: Float32 = np.floor(np.clip(values, 0, 255) + np.float32(0.5))
+    return rounded
+
+
 def _bits(small: NDArray[np.uint8]) -> NDArray[np.bool_]:
     low = _DCT @ small.astype(np.float64) @ _DCT.T
-    return low > np.median(low)
+    # np.median, without the 50 µs that it takes to get to the same two values
+    middle = np.partition(low, (low.size // 2 - 1, low.size // 2), axis=None)
+    return low > (middle[low.size // 2 - 1] + middle[low.size // 2]) / 2
 
 
 def _dct_matrix() -> NDArray[np.float64]:
