@@ -40,7 +40,7 @@ from iii_client.service import wire_v1, wire_v2
 from iii_client.service.deadline import Deadline
 from iii_client.service.http import HttpClient
 from iii_client.service.retry import Exchange
-from iii_client.test_picture import test_picture_bytes
+from iii_client.test_picture import listed_picture_bytes
 
 logger = logging.getLogger(__name__)
 
@@ -161,7 +161,7 @@ class V1Confirmer:
         Raises:
             TransportError, ServiceError: the service could not be reached, refused, or made no sense.
         """
-        harmless = HashValue(algorithm=Algorithm.SHA1, value=hashlib.sha1(test_picture_bytes()).digest())
+        harmless = HashValue(algorithm=Algorithm.SHA1, value=hashlib.sha1(listed_picture_bytes()).digest())
         request = wire_v1.build_check(harmless, test=self._test)
         body, elapsed_s = _timed(lambda: self._client.exchange(request, deadline=_status_deadline()))
         wire_v1.parse_check(body)

@@ -264,8 +264,6 @@ def _translate(error: BaseException, deadline: Deadline) -> IIIError:
 
 def _is_nonsense(cause: BaseException) -> bool:
     """Whether the other side spoke, but not HTTP. A connection that closed is not that."""
-    if isinstance(cause, urllib3.exceptions.InvalidChunkLength):
-        return True
     if isinstance(cause, (http.client.RemoteDisconnected, http.client.IncompleteRead)):
         return False
     return isinstance(cause, http.client.HTTPException)

@@ -11,7 +11,7 @@ from iii_client.config import Config, Secret, ServiceConfig
 from iii_client.model import Algorithm, HashValue, Listed, Match, NotListed, Reason, Unanswered
 from iii_client.sandbox import Sandbox
 from iii_client.service import make_confirmer
-from iii_client.test_picture import test_picture_bytes as picture_bytes
+from iii_client.test_picture import listed_picture_bytes as picture_bytes
 
 
 class Reply(Protocol):

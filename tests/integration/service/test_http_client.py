@@ -7,6 +7,7 @@ import os
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -94,6 +95,27 @@ def test_a_connection_is_used_again(lying_server: StartServer) -> None:
         ask(client)
     assert len(ports) == 3
     assert len(set(ports)) == 1
+
+
+def test_a_proxy_of_the_environment_is_used_and_bounded_too(
+    lying_server: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def trickle(connection: socket.socket) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\n")
+        while True:
+            connection.sendall(b"X: y\r\n")
+            time.sleep(0.05)
+
+    good, bad = lying_server(say_true), lying_server(trickle)
+    monkeypatch.setenv("http_proxy", good.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert ask(HttpClient("http://service.example")) == b"true"
+    assert good.requests[0].startswith(b"POST http://service.example/v1/check/sha1 ")
+    monkeypatch.setenv("http_proxy", bad.url)
+    started_s = time.monotonic()
+    with pytest.raises(ServiceTimeoutError):
+        HttpClient("http://service.example").exchange(REQUEST, deadline=Deadline.after(0.3))
+    assert time.monotonic() - started_s < 0.4
 
 
 def test_threads_share_a_client(lying_server: StartServer) -> None:
