@@ -11,6 +11,6 @@ TEST_PICTURE_NAME = "test-picture.png"
 TEST_LIST_NAME = "iii-test"
 
 
-def test_picture_bytes() -> bytes:
+def listed_picture_bytes() -> bytes:
     """The picture's exact bytes (a PNG, 640x480)."""
     return (files("iii_client") / "data" / TEST_PICTURE_NAME).read_bytes()

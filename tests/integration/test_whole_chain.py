@@ -15,7 +15,7 @@ import pytest
 from iii_client import Action, Algorithm, Config, Content, Decision, Outcome, Reason, Scanner, Updater
 from iii_client.sandbox import Sandbox
 from iii_client.scanner import ScanItem
-from iii_client.test_picture import test_picture_bytes
+from iii_client.test_picture import listed_picture_bytes
 
 KNOWN = 20
 INNOCENT = 200
@@ -187,7 +187,15 @@ def test_curl_sees_the_live_contract(world: World, tmp_path: Path) -> None:
     netrc.write_text(f'user = "{user}"\n')
     for base in ("v1", "v1/test"):
         for value, answer in ((known, "true"), (innocent, "false")):
-            command = ["curl", "-sS", "-K", str(netrc), "--data", value, f"{world.sandbox.url}/{base}/check/md5"]
+            command = [
+                "curl",
+                "-sS",
+                "-K",
+                str(netrc),
+                "--data",
+                value,
+                f"{world.sandbox.url}/{base}/check/md5",
+            ]
             try:
                 result = subprocess.run(command, capture_output=True, text=True, check=True)
             except FileNotFoundError:
@@ -225,7 +233,7 @@ def test_without_a_filter_nothing_is_innocent(world: World, tmp_path: Path) -> N
 
 def test_the_test_picture_is_blocked_in_every_release(world: World) -> None:
     with Scanner.from_config(world.config) as scanner:
-        decision = scanner.scan(test_picture_bytes())
+        decision = scanner.scan(listed_picture_bytes())
     assert (decision.action, decision.rule) == (Action.BLOCK, "matched_test")
     assert all(match.is_test for match in decision.verdict.matches)
 

@@ -7,7 +7,7 @@ import typer
 
 from iii_client.cli.render import err, safe_text
 from iii_client.errors import ConfigurationError
-from iii_client.test_picture import test_picture_bytes
+from iii_client.test_picture import listed_picture_bytes
 
 
 def test_picture(
@@ -20,7 +20,7 @@ def test_picture(
     try:
         # "x": a hoster's own file of that name is not ours to overwrite.
         with file.open("xb") as target:
-            target.write(test_picture_bytes())
+            target.write(listed_picture_bytes())
     except FileExistsError:
         raise ConfigurationError("the file exists already", hint="Name a new file.") from None
     except OSError as error:

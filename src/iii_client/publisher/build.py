@@ -24,7 +24,7 @@ from iii_client.model import (
     ReleaseId,
 )
 from iii_client.publisher.lists import FULL_QUALITY, ListEntry
-from iii_client.test_picture import TEST_LIST_NAME, test_picture_bytes
+from iii_client.test_picture import TEST_LIST_NAME, listed_picture_bytes
 
 #: False positives at capacity. Every one costs a confirmation of an innocent file's hash; a tenth of it
 #: would cost 17 % more bytes.
@@ -59,7 +59,7 @@ def build_bundle(entries: Iterable[ListEntry], *, release: ReleaseId) -> bytes:
 def test_picture_entries() -> tuple[ListEntry, ...]:
     """The shipped, harmless test picture as every release lists it: its digests and its PDQ hash."""
     fingerprint = build_fingerprint(
-        Content.from_bytes(test_picture_bytes()), recipe=RECIPES["exact"], limits=Limits()
+        Content.from_bytes(listed_picture_bytes()), recipe=RECIPES["exact"], limits=Limits()
     )
     category = Category(scheme=TEST_CATEGORY_SCHEME, code=TEST_CATEGORY_CODE, source=TEST_LIST_NAME)
     listed = [(digest, FULL_QUALITY) for digest in fingerprint.digests]

@@ -10,7 +10,7 @@ from iii_client.filters import ExactSection, pack_bundle, parse_bundle
 from iii_client.model import Algorithm, HashValue, ReleaseId
 from iii_client.publisher import ListEntry, build
 from iii_client.test_picture import TEST_LIST_NAME
-from iii_client.test_picture import test_picture_bytes as picture_bytes
+from iii_client.test_picture import listed_picture_bytes as picture_bytes
 
 RELEASE = ReleaseId(epoch=1, sequence=0)
 
