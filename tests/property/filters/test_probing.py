@@ -331,6 +331,29 @@ def test_extra_orientations_need_a_longer_chain() -> None:
     assert mirror.candidates == ()
 
 
+@pytest.mark.parametrize("first", range(8))
+@pytest.mark.parametrize("deep_end", [0, 3])
+def test_chain_grows_at_both_ends_over_blocks_that_only_extension_reaches(first: int, deep_end: int) -> None:
+    rng = np.random.default_rng(15)
+    value = rng.bytes(32)
+    bits = hash_bits(np.frombuffer(value, np.uint8)[None])
+    margins = rng.random((1, 256))
+    shallow = set(cheapest_subsets(DEFAULT_PARAMETERS.probes).masks.tolist())
+    deep = cheapest_subsets(DEFAULT_PARAMETERS.extension_probes)
+    beyond = min(mask for mask in deep.masks.tolist() if mask not in shallow)
+    for step in range(8):
+        block = (first + step) % 8
+        ranked = PERM[32 * block : 32 * block + 32]
+        ranked = ranked[np.argsort(margins[0, ranked])]
+        if step == deep_end:
+            bits[0, [ranked[rank] for rank in range(32) if beyond >> rank & 1]] ^= 1
+        elif step >= 4:
+            bits[0, ranked[-6:]] ^= 1
+    (result,) = NearFilter([build([value])]).probe(NearQueries.upright(bits, margins))
+    (candidate,) = result.candidates
+    assert (candidate.chain_length, candidate.flips) == (4, beyond.bit_count())
+
+
 def test_reconstructed_hash_beyond_the_bound_is_no_candidate() -> None:
     rng = np.random.default_rng(14)
     value = rng.bytes(32)
