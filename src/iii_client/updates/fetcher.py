@@ -12,11 +12,13 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
+from requests.auth import HTTPBasicAuth
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
@@ -45,6 +47,9 @@ CHUNK_BYTES = 64 * 1024
 DEFAULT_RETRY_AFTER_S = 900.0
 MAX_RETRY_AFTER_S = 24 * 3600.0
 
+#: Of a number in a header: an exabyte.
+_MAX_DIGITS = 18
+
 _URL_HINT = "Check III_FILTER_URL, the network and the proxy settings."
 
 
@@ -66,7 +71,9 @@ class RepositoryFetcher(FetcherInterface):
     ) -> None:
         self.bytes_fetched = 0
         self.clock_skew_s: float | None = None
-        self._auth = (config.username, config.password.reveal()) if config.username else None
+        # As bytes: from text requests makes Latin-1, and fails on anything else.
+        credentials = HTTPBasicAuth(config.username.encode(), config.password.reveal().encode())
+        self._auth = credentials if config.username else None
         self._clock = clock
         self._deadline_s = deadline_s
         self._deadline = time.monotonic() + deadline_s
@@ -99,9 +106,9 @@ class RepositoryFetcher(FetcherInterface):
         try:
             self._note_clock(response)
             start = _start_of(response, offset)
-            declared = response.headers.get("Content-Length", "")
-            if declared.isdigit() and start + int(declared) > max_bytes:
-                raise _too_large(start + int(declared), max_bytes)
+            declared = _whole_number(response.headers.get("Content-Length"))
+            if declared is not None and start + declared > max_bytes:
+                raise _too_large(start + declared, max_bytes)
             yield start, self._chunks(response, max_bytes - start)
         finally:
             response.close()
@@ -132,14 +139,8 @@ class RepositoryFetcher(FetcherInterface):
             if not response.is_redirect:
                 _check_status(response)
                 return response
-            target = urljoin(url, response.headers["Location"])
             response.close()
-            if _origin(target) != _origin(url):
-                raise ServiceError(
-                    "the repository redirects to another host, which is not followed",
-                    hint="Set III_FILTER_URL to the repository's final address.",
-                )
-            url = target
+            url = _redirected(url, response.headers["Location"])
         raise ServiceError(f"the repository redirects more than {MAX_REDIRECTS} times", hint=_URL_HINT)
 
     def _chunks(self, response: requests.Response, max_bytes: int) -> Iterator[bytes]:
@@ -151,8 +152,8 @@ class RepositoryFetcher(FetcherInterface):
                 raise _too_large(received, max_bytes)
             yield chunk
             self._check_deadline()
-        declared = response.headers.get("Content-Length", "")
-        if declared.isdigit() and received < int(declared):
+        declared = _whole_number(response.headers.get("Content-Length"))
+        if declared is not None and received < declared:
             raise ConnectError(
                 f"the connection broke after {received} of {declared} bytes", hint="The next update goes on."
             )
@@ -169,10 +170,21 @@ class RepositoryFetcher(FetcherInterface):
     def _note_clock(self, response: requests.Response) -> None:
         try:
             served_at = parsedate_to_datetime(response.headers.get("Date", ""))
-        except ValueError:
+        except (ValueError, OverflowError):
             return
         if served_at.tzinfo is not None:
             self.clock_skew_s = (self._clock() - served_at).total_seconds()
+
+
+class _Session(requests.Session):
+    """A session that leaves redirects alone.
+
+    Even when told not to follow, requests works out where a redirect leads, and reads its whole body for
+    that: without end when the server wants it so.
+    """
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
+        return None
 
 
 _sessions: dict[int, requests.Session] = {}
@@ -183,13 +195,30 @@ def _session() -> requests.Session:
     pid = os.getpid()
     if pid not in _sessions:
         _sessions.clear()
-        _sessions[pid] = requests.Session()
+        session = _Session()
+        # A cookie would tell the repository which updates are one machine's, beyond its credentials.
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        _sessions[pid] = session
     return _sessions[pid]
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _redirected(url: str, location: str) -> str:
+    """Where a redirect leads, if that is the same origin."""
+    try:
+        target = urljoin(url, location)
+        if _origin(target) == _origin(url):
+            return target
+    except ValueError:
+        pass
+    raise ServiceError(
+        "the repository redirects to another host, which is not followed",
+        hint="Set III_FILTER_URL to the repository's final address.",
+    )
 
 
 def _check_status(response: requests.Response) -> None:
@@ -226,9 +255,15 @@ def _check_status(response: requests.Response) -> None:
 
 
 def _seconds(retry_after: str | None) -> float:
-    if retry_after is None or not retry_after.isdigit():
-        return DEFAULT_RETRY_AFTER_S
-    return min(float(retry_after), MAX_RETRY_AFTER_S)
+    seconds = _whole_number(retry_after)
+    return DEFAULT_RETRY_AFTER_S if seconds is None else min(float(seconds), MAX_RETRY_AFTER_S)
+
+
+def _whole_number(text: str | None) -> int | None:
+    """A header's number; None for anything that is not plainly one."""
+    if text is None or not (text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS):
+        return None
+    return int(text)
 
 
 def _start_of(response: requests.Response, offset: int) -> int:

@@ -111,6 +111,27 @@ def test_credentials_are_sent(chain: Chain) -> None:
     assert set(chain.server.authorizations) == {"Basic aG9zdGVyOmNvcnJlY3QgaG9yc2U="}
 
 
+def test_no_cookie_is_kept(chain: Chain) -> None:
+    cookies = []
+
+    def with_cookie(handler: Handler) -> bool:
+        cookies.append(handler.headers.get("Cookie"))
+        handler.answer(404, b"", {"Set-Cookie": "host=tracked"})
+        return True
+
+    chain.server.fault = with_cookie
+    for _ in range(2):
+        fails_and_keeps_the_filter(chain, errors.ServiceError, "404")
+    assert len(cookies) > 2
+    assert set(cookies) == {None}
+
+
+def test_credentials_may_be_any_text(chain: Chain) -> None:
+    chain.config = dataclasses.replace(chain.config, username="jürgen", password=Secret("5 €"))
+    chain.updater.update()
+    assert set(chain.server.authorizations) == {"Basic asO8cmdlbjo1IOKCrA=="}
+
+
 def test_the_state_is_private_to_its_owner(chain: Chain) -> None:
     old = os.umask(0)
     try:
@@ -244,6 +265,14 @@ def redirect(to: str) -> Fault:
     return fault
 
 
+def endless_redirect(handler: Handler) -> bool:
+    handler.send_response(302)
+    handler.send_header("Location", "/round")
+    handler.end_headers()
+    while True:
+        handler.wfile.write(bytes(65536))
+
+
 def hang_up(handler: Handler) -> bool:
     handler.close_connection = True
     handler.connection.shutdown(socket.SHUT_RDWR)
@@ -282,6 +311,9 @@ SERVER_FAULTS: dict[str, tuple[Fault, type[IIIError], str]] = {
     ),
     "content that is compressed": (gzip, errors.WireFormatError, "compression"),
     "a redirect to another host": (redirect("https://example.org/"), errors.ServiceError, "another host"),
+    "a redirect with an endless body": (endless_redirect, errors.ServiceError, "more than 3 times"),
+    "a redirect to nowhere": (redirect("http://["), errors.ServiceError, "another host"),
+    "a redirect to another port": (redirect("//127.0.0.1:1/"), errors.ServiceError, "another host"),
     "a redirect in a circle": (redirect("/round"), errors.ServiceError, "more than 3 times"),
     "a connection that breaks at once": (hang_up, errors.ConnectError, "III_FILTER_URL"),
     "an answer that is not HTTP": (
