@@ -1,16 +1,17 @@
 """The command's front door: registers the commands and turns every way to end into an exit code."""
 
+import os
 import signal
+import sys
 from types import FrameType
 from typing import Annotated
 
-import click
 import typer
 
 from iii_client import __version__
 from iii_client.cli import demo, doctor, filter_commands, sandbox, scan, test_picture
 from iii_client.cli.exits import ExitCode, exit_code_of
-from iii_client.cli.render import err, out, print_error
+from iii_client.cli.render import err, out, print_error, safe_text
 from iii_client.errors import IIIError
 
 app = typer.Typer(
@@ -53,27 +54,25 @@ def run(arguments: list[str] | None = None) -> int:
     except IIIError as error:
         print_error(error)
         return exit_code_of(error)
-    except click.exceptions.Abort:
-        return _interrupted()
-    except KeyboardInterrupt:
-        return _interrupted()
-    except click.ClickException as error:
-        error.show()
+    except (KeyboardInterrupt, typer.Abort):
+        result = ExitCode.INTERRUPTED
+    except typer.TyperException as error:
+        if message := error.format_message():  # empty when the help was shown instead
+            err.print(f"[bold red]error:[/] {safe_text(message)}")
+            err.print("  Try: iii-client --help")
         return ExitCode.USAGE
-    except BrokenPipeError:
-        # `iii-client scan … | head`: the reader has seen enough.
+    except (BrokenPipeError, SystemExit):
+        # `iii-client scan … | head`: the reader has seen enough. Typer would exit with 1, "matches found".
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return ExitCode.INTERRUPTED
     except Exception:  # noqa: BLE001 - the boundary: a bug must not read as "matches found"
         err.print_exception(show_locals=False)
         err.print("[bold red]internal error:[/] this is a bug; nothing can be concluded from this run.")
         return ExitCode.INTERNAL_ERROR
+    if result == ExitCode.INTERRUPTED:
+        err.print("interrupted")
     return result if isinstance(result, int) else ExitCode.NO_MATCH
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _interrupted() -> int:
-    err.print("interrupted")
-    return ExitCode.INTERRUPTED

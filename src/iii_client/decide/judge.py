@@ -11,6 +11,7 @@ from iii_client.model import (
     Confirmation,
     Fingerprint,
     Listed,
+    Match,
     NotListed,
     Outcome,
     Reason,
@@ -42,9 +43,12 @@ def judge(
         filter_reasons: state of the filter itself (`NO_FILTER`, `FILTER_EXPIRED`, `FILTER_BYPASSED`).
     """
     matches = tuple(
-        match for answer in confirmation.answers if isinstance(answer, Listed) for match in answer.matches
+        match
+        for answer in confirmation.answers
+        if isinstance(answer, Listed)
+        for match in answer.matches or (_bare_match(answer),)
     )
-    unanswered = [answer.reason for answer in confirmation.answers if isinstance(answer, Unanswered)]
+    unanswered = [_why_unanswered(a) for a in confirmation.answers if isinstance(a, Unanswered)]
     if candidates and not confirmation.answers:
         # A hit that nobody asked about: a bug elsewhere must not read as an innocent file.
         unanswered.append(Reason.NO_SERVICE)
@@ -77,6 +81,19 @@ def judge(
         release=release,
         hashes_sent=confirmation.hashes_sent,
     )
+
+
+def _bare_match(answer: Listed) -> Match:
+    """Listed, and nothing more said: still listed."""
+    return Match(hash=answer.hash, distance_bits=0, exact=answer.hash.algorithm.is_digest)
+
+
+def _why_unanswered(answer: Unanswered) -> Reason:
+    """A listed digest that the service has no question for is another matter than a probable look-alike:
+    the bytes are in the filter, and only a chance hit of one in a million speaks for them."""
+    if answer.reason is Reason.SERVICE_CANNOT_CONFIRM and answer.hash.algorithm.is_digest:
+        return Reason.SERVICE_CANNOT_CONFIRM_DIGEST
+    return answer.reason
 
 
 def _distinct(reasons: Iterable[Reason]) -> tuple[Reason, ...]:

@@ -26,6 +26,8 @@ DEFAULT_RULES: Mapping[str, Action] = {
     # A probable near match that the configured service can never confirm (v1 knows digests only): holding
     # it would hold it for ever, on a probability. Allowed, and recorded for a person to review.
     "unconfirmed_cannot_confirm": Action.ALLOW,
+    # A digest that hit and that this service has no question for (SHA-256 under v1).
+    "unconfirmed_cannot_confirm_digest": Action.QUARANTINE,
     # More survivors than a query may follow: a crafted picture, or luck.
     "unconfirmed_probe_overflow": Action.QUARANTINE,
     # A picture that could not be decoded, or content that could not be read.
@@ -53,6 +55,7 @@ _ROW_OF_REASON = {
     Reason.SERVICE_ERROR: "unconfirmed_no_answer",
     Reason.SERVICE_BAD_ANSWER: "unconfirmed_no_answer",
     Reason.SERVICE_CANNOT_CONFIRM: "unconfirmed_cannot_confirm",
+    Reason.SERVICE_CANNOT_CONFIRM_DIGEST: "unconfirmed_cannot_confirm_digest",
     Reason.PROBE_OVERFLOW: "unconfirmed_probe_overflow",
     Reason.UNREADABLE: "unscannable_content",
     Reason.NOT_A_FILE: "unscannable_content",

@@ -90,6 +90,7 @@ class Reason(StrEnum):
     SERVICE_ERROR = "service_error"
     SERVICE_BAD_ANSWER = "service_bad_answer"
     SERVICE_CANNOT_CONFIRM = "service_cannot_confirm"
+    SERVICE_CANNOT_CONFIRM_DIGEST = "service_cannot_confirm_digest"
     # Answers.
     NOT_LISTED = "not_listed"
     WITHDRAWN = "withdrawn"

@@ -121,7 +121,7 @@ def test_a_hit_that_the_service_denies_is_no_match_with_its_reason() -> None:
 SERVICE_FAULTS = [
     reason
     for reason in Reason
-    if reason.value.startswith(("service_", "no_service")) and reason is not Reason.SERVICE_CANNOT_CONFIRM
+    if reason.value.startswith(("service_", "no_service")) and "cannot" not in reason.value
 ]
 
 
@@ -136,6 +136,17 @@ def test_a_hit_that_the_service_can_never_confirm_is_allowed_and_unconfirmed() -
     verdict = verdict_of(Unanswered(hash=PDQ, reason=Reason.SERVICE_CANNOT_CONFIRM))
     assert verdict.outcome is Outcome.UNCONFIRMED
     assert ruling_of(verdict) == Ruling(action=Action.ALLOW, rule="unconfirmed_cannot_confirm")
+
+
+def test_a_digest_that_the_service_has_no_question_for_is_held() -> None:
+    verdict = verdict_of(Unanswered(hash=SHA256, reason=Reason.SERVICE_CANNOT_CONFIRM))
+    assert ruling_of(verdict) == Ruling(action=Action.QUARANTINE, rule="unconfirmed_cannot_confirm_digest")
+
+
+def test_listed_without_a_word_more_is_a_match() -> None:
+    verdict = verdict_of(Listed(hash=SHA256, matches=()))
+    assert verdict.outcome is Outcome.MATCHED
+    assert ruling_of(verdict).rule == "matched_exact"
 
 
 def test_a_hit_that_was_never_asked_about_is_not_innocent() -> None:
