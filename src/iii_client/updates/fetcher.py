@@ -1,24 +1,20 @@
 """Bytes from the filter repository over `requests`, with every limit set before anything is read.
 
-Promises: one session a process; a cap on every answer, checked against its declared length first and
-against what really arrives; one deadline over all requests of an update, checked whenever bytes arrive;
-redirects within the repository's own origin only; proxies as the environment names them; no content
-encoding, so nothing is ever unpacked; every lower error, also in the middle of a body, under a name of
-ours. Trust is no business of this file: TUF checks what it brings.
+Promises: a cap on every answer, checked against its declared length first and against what really
+arrives; a limit on every silence, and one deadline over all requests of an update; redirects within the
+repository's own origin only; proxies as the environment names them; no content encoding, so nothing is
+ever unpacked; every lower error, also in the middle of a body, under a name of ours. Trust is no business
+of this file: TUF checks what it brings.
 """
 
-import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
 from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import requests
 import urllib3
-from requests.auth import HTTPBasicAuth
 from tuf.api.exceptions import DownloadHTTPError
 from tuf.ngclient import FetcherInterface
 
@@ -35,10 +31,11 @@ from iii_client.errors import (
     WireFormatError,
 )
 from iii_client.filters import Clock, utc_now
+from iii_client.service.deadline import Deadline, bounded_by
+from iii_client.updates.session import credentials, process_session
 
-CONNECT_TIMEOUT_S = 10.0
-#: Longest silence of the server.
-READ_TIMEOUT_S = 30.0
+#: From the name look-up to the last header, and then longest silence within a body.
+STEP_TIMEOUT_S = 30.0
 #: A whole update: 200 MB at 3 Mbit/s. A trickling server is cut off here.
 DEADLINE_S = 600.0
 MAX_REDIRECTS = 3
@@ -71,12 +68,10 @@ class RepositoryFetcher(FetcherInterface):
     ) -> None:
         self.bytes_fetched = 0
         self.clock_skew_s: float | None = None
-        # As bytes: from text requests makes Latin-1, and fails on anything else.
-        credentials = HTTPBasicAuth(config.username.encode(), config.password.reveal().encode())
-        self._auth = credentials if config.username else None
+        self._auth = credentials(config)
         self._clock = clock
         self._deadline_s = deadline_s
-        self._deadline = time.monotonic() + deadline_s
+        self._deadline = Deadline.after(deadline_s)
 
     def download_bytes(self, url: str, max_length: int) -> bytes:
         """A whole body of at most `max_length` bytes, as TUF asks for its metadata.
@@ -121,13 +116,12 @@ class RepositoryFetcher(FetcherInterface):
         if offset:
             headers["Range"] = f"bytes={offset}-"
         for _ in range(MAX_REDIRECTS + 1):
-            left_s = self._check_deadline()
-            with _named_errors():
-                response = _session().get(
+            with self._step():
+                response = process_session().get(
                     url,
                     headers=headers,
                     auth=self._auth,
-                    timeout=(min(CONNECT_TIMEOUT_S, left_s), min(READ_TIMEOUT_S, left_s)),
+                    timeout=STEP_TIMEOUT_S,
                     stream=True,
                     allow_redirects=False,
                 )
@@ -145,27 +139,39 @@ class RepositoryFetcher(FetcherInterface):
 
     def _chunks(self, response: requests.Response, max_bytes: int) -> Iterator[bytes]:
         received = 0
-        while chunk := _read_some(response):
+        while chunk := self._read_some(response):
             received += len(chunk)
             self.bytes_fetched += len(chunk)
             if received > max_bytes:
                 raise _too_large(received, max_bytes)
             yield chunk
-            self._check_deadline()
         declared = _whole_number(response.headers.get("Content-Length"))
         if declared is not None and received < declared:
             raise ConnectError(
                 f"the connection broke after {received} of {declared} bytes", hint="The next update goes on."
             )
 
-    def _check_deadline(self) -> float:
-        """Seconds that are left."""
-        left_s = self._deadline - time.monotonic()
-        if left_s <= 0:
+    def _read_some(self, response: requests.Response) -> bytes:
+        """What has arrived. `read` would wait for a full chunk, past any deadline."""
+        with self._step():
+            content: bytes = response.raw.read1(CHUNK_BYTES, decode_content=False)
+        return content
+
+    @contextmanager
+    def _step(self) -> Iterator[None]:
+        """Bound one step by its own limit and by what is left of the update, and name what fails.
+
+        No address in any message: it may hold what is nobody's business.
+        """
+        if self._deadline.passed:
             raise ServiceTimeoutError(
                 f"the update took longer than {self._deadline_s:g} s", hint="The next update goes on."
             )
-        return left_s
+        try:
+            with bounded_by(Deadline.after(min(STEP_TIMEOUT_S, self._deadline.remaining_s()))):
+                yield
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise _name(error) from error
 
     def _note_clock(self, response: requests.Response) -> None:
         try:
@@ -174,32 +180,6 @@ class RepositoryFetcher(FetcherInterface):
             return
         if served_at.tzinfo is not None:
             self.clock_skew_s = (self._clock() - served_at).total_seconds()
-
-
-class _Session(requests.Session):
-    """A session that leaves redirects alone.
-
-    Even when told not to follow, requests works out where a redirect leads, and reads its whole body for
-    that: without end when the server wants it so.
-    """
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:  # noqa: ARG002
-        return None
-
-
-_sessions: dict[int, requests.Session] = {}
-
-
-def _session() -> requests.Session:
-    """This process's session: a forked child must not share its parent's connections."""
-    pid = os.getpid()
-    if pid not in _sessions:
-        _sessions.clear()
-        session = _Session()
-        # A cookie would tell the repository which updates are one machine's, beyond its credentials.
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        _sessions[pid] = session
-    return _sessions[pid]
 
 
 def _origin(url: str) -> tuple[str, str | None, int | None]:
@@ -280,22 +260,6 @@ def _too_large(size: int, max_bytes: int) -> ResponseTooLargeError:
         f"an answer of at least {size} bytes, at most {max_bytes} are allowed",
         hint="The address does not serve the filter repository, or somebody tampers with it.",
     )
-
-
-def _read_some(response: requests.Response) -> bytes:
-    """What has arrived. `read` would wait for a full chunk, past any deadline."""
-    with _named_errors():
-        content: bytes = response.raw.read1(CHUNK_BYTES, decode_content=False)
-    return content
-
-
-@contextmanager
-def _named_errors() -> Iterator[None]:
-    """Network failures under a name of ours. No address: it may hold what is nobody's business."""
-    try:
-        yield
-    except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise _name(error) from error
 
 
 def _name(error: Exception) -> IIIError:

@@ -8,6 +8,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -350,6 +351,19 @@ def test_a_trickling_server_is_cut_off_at_the_deadline(chain: Chain) -> None:
     with pytest.raises(errors.ServiceTimeoutError) as caught:
         Updater(chain.config, chain.state_dir, deadline_s=0.3).update()
     assert caught.value.retryable
+
+
+def test_a_server_that_trickles_its_headers_is_cut_off_at_the_deadline(chain: Chain) -> None:
+    def trickle_headers(handler: Handler) -> bool:
+        while True:
+            handler.wfile.write(b"H")
+            time.sleep(0.02)
+
+    chain.server.fault = trickle_headers
+    started = time.monotonic()
+    with pytest.raises(errors.ServiceTimeoutError):
+        Updater(chain.config, chain.state_dir, deadline_s=0.3).update()
+    assert time.monotonic() - started < 5
 
 
 def test_a_silent_server_is_cut_off_at_the_deadline(chain: Chain) -> None:
