@@ -24,6 +24,9 @@ Int64 = NDArray[np.int64]
 _GROUPS = 8
 _GROUP_FROM_PX = 256
 
+#: Pixels that are multiplied at a time: their float copy stays in the second-level cache.
+_PIXELS_AT_A_TIME = 200_000
+
 #: Matrices kept of each kind. Uploaders choose the sizes, so both the count and the size of what is kept are
 #: bounded: at most 64 x 1 MB.
 _CACHED_AXES = 64
@@ -93,11 +96,14 @@ class AxisMatrix:
 
     def __matmul__(self, pixels: NDArray[np.uint8] | Float32) -> Float32:
         """This matrix times pixels of shape (length, …), as (rows, the rest flattened)."""
-        first = pixels[0]
-        out = np.empty((self.rows, first.size), np.float32)
+        wide = pixels.reshape(len(pixels), -1)
+        out = np.empty((self.rows, wide.shape[1]), np.float32)
         for numbers, low, block in self.groups:
-            part = pixels[low : low + block.shape[1]].astype(np.float32, copy=False)
-            out[numbers] = block @ part.reshape(block.shape[1], -1)
+            high = low + block.shape[1]
+            step = max(_PIXELS_AT_A_TIME // block.shape[1], 1)
+            for first in range(0, wide.shape[1], step):
+                columns = slice(first, first + step)
+                out[numbers, columns] = block @ wide[low:high, columns].astype(np.float32, copy=False)
         return out
 
 

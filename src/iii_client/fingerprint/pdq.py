@@ -92,32 +92,32 @@ def pdq(pixels: NDArray[np.uint8], geometry: Geometry | None = None) -> Mapping[
     both = _axis_matrix(geometry.rows) @ pixels
     if pixels.ndim == 3:
         both = both.reshape(len(both), -1, 3) @ np.array(LUMA_WEIGHTS, np.float32)
-    both = (_axis_matrix(geometry.columns) @ both.T).T
-    return {
-        Algorithm.PDQ: hash_buffer(both[:_SIDE, :_SIDE].astype(np.float64)),
-        Algorithm.PDQ_512: hash_buffer(both[_SIDE:, _SIDE:].astype(np.float64)),
-    }
+    both = _axis_matrix(geometry.columns) @ both.T
+    buffers = np.empty((2, _SIDE, _SIDE))
+    buffers[0], buffers[1] = both[:_SIDE, :_SIDE].T, both[_SIDE:, _SIDE:].T
+    return dict(zip((Algorithm.PDQ, Algorithm.PDQ_512), hash_buffers(buffers), strict=True))
 
 
-def hash_buffer(buffer64: Float64) -> PdqHash:
-    """The part of PDQ behind the decimation: DCT, median, bits, quality and gates of a 64x64 buffer."""
-    gain = stretch_gain(buffer64)
-    coefficients = _DCT @ buffer64 @ _DCT.T * max(gain, 1.0)
+def hash_buffers(buffers: Float64) -> list[PdqHash]:
+    """The part of PDQ behind the decimation, for (n, 64, 64) buffers: DCT, median, bits, quality, gates."""
+    gains = stretch_gains(buffers)
+    qualities = gradient_qualities(buffers * gains[:, None, None])
+    rows = (_DCT @ buffers @ _DCT.T).reshape(len(buffers), -1) * np.maximum(gains, 1.0)[:, None]
     # The lower of the two middle values, as the reference takes it.
-    median = np.partition(coefficients, _LOWER_MEDIAN, axis=None)[_LOWER_MEDIAN]
-    quality = gradient_quality(buffer64 * gain)
-    gates = []
-    if quality < MIN_QUALITY:
-        gates.append(Reason.LOW_QUALITY)
-    if np.count_nonzero(np.abs(coefficients - median) <= LOW_MARGIN_EPSILON) >= LOW_MARGIN_COUNT:
-        gates.append(Reason.LOW_MARGIN)
-    return PdqHash(
-        value=value_of((coefficients > median).ravel()),
-        quality=quality,
-        coefficients=coefficients,
-        median=float(median),
-        gates=tuple(gates),
-    )
+    medians = np.partition(rows, _LOWER_MEDIAN)[:, _LOWER_MEDIAN]
+    distances = rows - medians[:, None]
+    low_margins = np.count_nonzero(np.abs(distances) <= LOW_MARGIN_EPSILON, axis=1)
+    values = np.packbits(distances > 0, axis=1, bitorder="little")[:, ::-1]
+    return [
+        PdqHash(
+            value=values[i].tobytes(),
+            quality=int(qualities[i]),
+            coefficients=rows[i].reshape(_COEFFICIENTS, _COEFFICIENTS),
+            median=float(medians[i]),
+            gates=_gates(int(qualities[i]), int(low_margins[i])),
+        )
+        for i in range(len(buffers))
+    ]
 
 
 def bits_of(value: bytes) -> NDArray[np.bool_]:
@@ -130,23 +130,33 @@ def value_of(bits: NDArray[np.bool_]) -> bytes:
     return np.packbits(bits, bitorder="little")[::-1].tobytes()
 
 
-def gradient_quality(buffer64: Float64) -> int:
-    """PDQ's quality: the sum of the gradients of the 64x64 buffer, as a percentage of full scale each and
-    truncated, over 90, at most 100."""
-    down = np.abs(np.diff(buffer64, axis=0)) * 100 / 255
-    across = np.abs(np.diff(buffer64, axis=1)) * 100 / 255
-    return min(int(down.astype(np.int64).sum() + across.astype(np.int64).sum()) // 90, 100)
+def gradient_qualities(buffers: Float64) -> Int64:
+    """PDQ's quality of (n, 64, 64) buffers: each gradient between neighbours as a percentage of full scale,
+    truncated; their sum over 90; at most 100."""
+    down = np.abs(buffers[:, 1:] - buffers[:, :-1]) * (100 / 255)
+    across = np.abs(buffers[:, :, 1:] - buffers[:, :, :-1]) * (100 / 255)
+    sums = down.astype(np.int64).sum(axis=(1, 2)) + across.astype(np.int64).sum(axis=(1, 2))
+    qualities: Int64 = np.minimum(sums // 90, 100)
+    return qualities
 
 
-def stretch_gain(buffer64: Float64) -> float:
-    """How much the luma may be stretched; 0 when its range is too small to be stretched at all."""
-    flat = buffer64.ravel()
-    low, high = (flat.size * p // 100 for p in STRETCH_PERCENTILES)
-    ordered = np.partition(flat, (low, high))
-    spread = float(ordered[high] - ordered[low])
-    if spread < MIN_STRETCH_RANGE_LEVELS:
-        return 0.0
-    return min(max(255.0 / spread, 1.0), MAX_STRETCH_GAIN)
+def stretch_gains(buffers: Float64) -> Float64:
+    """How much the luma of (n, 64, 64) buffers may be stretched; 0 when its range is too small for it."""
+    rows = buffers.reshape(len(buffers), -1)
+    low, high = (rows.shape[1] * percentile // 100 for percentile in STRETCH_PERCENTILES)
+    ordered = np.partition(rows, (low, high))
+    spread = ordered[:, high] - ordered[:, low]
+    gains = np.clip(255.0 / np.maximum(spread, 1.0), 1.0, MAX_STRETCH_GAIN)
+    return np.where(spread < MIN_STRETCH_RANGE_LEVELS, 0.0, gains)
+
+
+def _gates(quality: int, low_margins: int) -> tuple[Reason, ...]:
+    gates = []
+    if quality < MIN_QUALITY:
+        gates.append(Reason.LOW_QUALITY)
+    if low_margins >= LOW_MARGIN_COUNT:
+        gates.append(Reason.LOW_MARGIN)
+    return tuple(gates)
 
 
 # --- the axis matrices --------------------------------------------------------------------------------

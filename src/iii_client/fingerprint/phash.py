@@ -71,7 +71,8 @@ def _bits(small: NDArray[np.uint8]) -> NDArray[np.bool_]:
     low = _DCT @ small.astype(np.float64) @ _DCT.T
     # np.median, without the 50 µs that it takes to get to the same two values
     middle = np.partition(low, (low.size // 2 - 1, low.size // 2), axis=None)
-    return low > (middle[low.size // 2 - 1] + middle[low.size // 2]) / 2
+    bits: NDArray[np.bool_] = low > (middle[low.size // 2 - 1] + middle[low.size // 2]) / 2
+    return bits
 
 
 def _dct_matrix() -> NDArray[np.float64]:

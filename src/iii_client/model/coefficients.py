@@ -16,6 +16,7 @@ import math
 import struct
 from bisect import bisect
 from collections.abc import Iterable
+from itertools import repeat
 
 COUNT = 256
 _VERSION = 1
@@ -35,9 +36,10 @@ def _distance(level: float) -> float:
 
 #: Distance from the median that each byte stands for: 128 is the median itself, 1 to 255 are used.
 _DISTANCES = [_distance(byte - 128) for byte in range(256)]
-#: A byte is one more than the number of these that a distance reaches. Only a distance of exactly 0 gets
-#: 128: the two limits around it are 0 and the smallest number above it.
+#: A byte is the number of these that a distance reaches. Only a distance of exactly 0 gets 128: the two
+#: limits around it are 0 and the smallest number above it.
 _LIMITS = [
+    -math.inf,
     *(_distance(level + 0.5) for level in range(-_LEVELS, -1)),
     0.0,
     math.ulp(0.0),
@@ -54,7 +56,7 @@ def pack_coefficients(values: Iterable[float], *, median: float) -> bytes:
     distances = [value - median for value in values]
     if len(distances) != COUNT or not math.isfinite(sum(distances)):
         raise ValueError(f"{COUNT} finite coefficients are stored, not these {len(distances)}")
-    return _HEADER.pack(_VERSION, median) + bytes([1 + bisect(_LIMITS, distance) for distance in distances])
+    return _HEADER.pack(_VERSION, median) + bytes(map(bisect, repeat(_LIMITS), distances))
 
 
 def unpack_coefficients(data: bytes) -> tuple[float, ...]:
