@@ -1,0 +1,342 @@
+"""Evaluates near match on real pictures: recall, false candidates, bytes and milliseconds, in one run.
+
+    python -m benchmarks.near_match [FOLDER ...] [--debian] [--listed 1400000] [--crops 30]
+                                    [--json FILE] [--plot FILE.svg]
+
+Half of the photographs (with crops of them) are listed among random, balanced filler, in a segment that the
+real publisher builds; the other half are the innocents. Without FOLDER the pictures are those that
+scikit-image, scikit-learn and matplotlib ship; `--debian` adds wallpapers and clip-art where installed.
+
+Recall is measured against brute force: pairs of a listed picture and an altered copy whose hashes are
+at most 31 bits apart in a default view. Queries are made from stored (quantised) coefficients, as in the
+product; `quantisation_loss` says what exact ones would add. False candidates are counted for a picture over
+all default views. Random filler cannot collide structurally, so the bound scales with the *real* listed
+hashes only: (upper 95 % bound of the share) x (listed / real listed).
+"""
+
+import argparse
+import json
+import random
+import resource
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from benchmarks.near_pictures import (
+    FAMILIES,
+    MIN_SIDE_PX,
+    crops,
+    debian_pictures,
+    load,
+    pictures_under,
+    shipped_pictures,
+    text_page,
+)
+from numpy.typing import NDArray
+from PIL import Image
+
+from iii_client.filters.near_results import NearResult
+from iii_client.filters.near_segment import NearSegment
+from iii_client.filters.probing import NearFilter
+from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, LARGE_PARAMETERS
+from iii_client.filters.views import DEFAULT_ORIENTATIONS, NearQueries
+from iii_client.fingerprint import PdqHash, pack_coefficients, pdq, unpack_coefficients
+from iii_client.model import Algorithm
+from iii_client.publisher.near import NearPublisher
+
+BRUTE_FORCE_BITS: Final = 31
+BANDS: Final = ((0, 15), (16, 23), (24, 31))
+VIEWS: Final = len(DEFAULT_ORIENTATIONS)
+BATCH: Final = 16
+TEXT_PAGES: Final = 400
+LARGE_FROM: Final = 4_000_000
+PRACTICE_BELOW: Final = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A picture that near match may be asked about."""
+
+    kind: str
+    pixels: Image.Image
+    hashed: PdqHash
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pair:
+    """A listed picture's altered copy: smallest distance over the views, and whether it was found."""
+
+    family: str
+    distance_bits: int
+    found: bool
+    found_exact_coefficients: bool
+    closed: bool
+
+
+def hashed(kind: str, pixels: Image.Image) -> Picture | None:
+    """The picture, unless its hash says too little of it to be probed (quality, margins)."""
+    value = pdq(np.asarray(pixels))[Algorithm.PDQ]
+    return None if value.gates else Picture(kind=kind, pixels=pixels, hashed=value)
+
+
+def stored(value: PdqHash) -> NDArray[np.float64]:
+    """Coefficients as the product keeps them."""
+    packed = pack_coefficients(value.coefficients.ravel().tolist(), median=value.median)
+    return np.array(unpack_coefficients(packed)).reshape(16, 16)
+
+
+def gather(arguments: argparse.Namespace) -> tuple[list[Picture], list[Picture], Counter[str]]:
+    """Listed pictures, innocent pictures, and how many of each class the gates kept out."""
+    sources = [source for folder in arguments.folders for source in pictures_under(folder)]
+    sources = sources or list(shipped_pictures())
+    if arguments.debian:
+        sources += debian_pictures()
+    rng = random.Random(1)
+    sides: tuple[list[Picture], list[Picture]] = ([], [])
+    gated: Counter[str] = Counter()
+
+    def add(side: int, kind: str, pixels: Image.Image) -> None:
+        if min(pixels.size) < MIN_SIDE_PX // 2:
+            return
+        picture = hashed(kind, pixels)
+        if picture is None:
+            gated[kind] += 1
+        else:
+            sides[side].append(picture)
+
+    origins: dict[str, int] = {}
+    for source in sources:
+        # By origin, so that no innocent picture shows what a listed one shows.
+        side = origins.setdefault(source.origin, len(origins)) % 2
+        whole = load(source.path)
+        add(side, source.kind, whole)
+        if source.kind == "photo" and min(whole.size) >= MIN_SIDE_PX:
+            for crop in crops(whole, arguments.crops, rng):
+                add(side, "photo", crop)
+    for number in range(TEXT_PAGES):
+        add(number % 2, "text", text_page(rng))
+    return *sides, gated
+
+
+def filler(count: int) -> Iterable[bytes]:
+    """Random hashes of which 128 bits are set, as in PDQ."""
+    rng = np.random.default_rng(2)
+    for first in range(0, count, 10_000):
+        words = rng.integers(0, 1 << 16, (min(10_000, count - first), 256), np.uint16)
+        bits = np.argsort(words, axis=1, kind="stable") < 128
+        yield from (row.tobytes() for row in np.packbits(bits, axis=1))
+
+
+def probe(near_filter: NearFilter, coefficients: Sequence[NDArray[np.float64]]) -> list[list[NearResult]]:
+    """Results of each picture's default views."""
+    results = near_filter.probe(NearQueries.from_coefficients(np.array(coefficients)))
+    return [list(results[first : first + VIEWS]) for first in range(0, len(results), VIEWS)]
+
+
+def measure_recall(near_filter: NearFilter, listed: Sequence[Picture]) -> list[Pair]:
+    """Every alteration of every listed photograph."""
+    pairs = []
+    for picture in listed:
+        bits = np.unpackbits(np.frombuffer(picture.hashed.value, np.uint8)[::-1], bitorder="little")
+        for family, alterations in FAMILIES.items():
+            copies = [pdq(np.asarray(alter(picture.pixels)))[Algorithm.PDQ] for alter in alterations]
+            queries = NearQueries.from_coefficients(np.array([copy.coefficients for copy in copies]))
+            distances = (queries.bits != bits).sum(axis=1).reshape(-1, VIEWS).min(axis=1)
+            kept = probe(near_filter, [stored(copy) for copy in copies])
+            exact = probe(near_filter, [copy.coefficients for copy in copies])
+            for distance, views, exact_views in zip(distances, kept, exact, strict=True):
+                candidates = [candidate for view in views for candidate in view.candidates]
+                pairs.append(
+                    Pair(
+                        family=family,
+                        distance_bits=int(distance),
+                        found=bool(candidates),
+                        found_exact_coefficients=any(view.candidates for view in exact_views),
+                        closed=any(candidate.closed for candidate in candidates),
+                    )
+                )
+    return pairs
+
+
+def summarise_recall(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """Recall relative to brute force by distance, and both absolute ones by family."""
+
+    def relative(least: int, most: int) -> dict[str, Any]:
+        band = [pair for pair in pairs if least <= pair.distance_bits <= most]
+        found = sum(pair.found for pair in band)
+        exact = sum(pair.found_exact_coefficients for pair in band)
+        return {
+            "pairs": len(band),
+            "recall": round(found / max(1, len(band)), 5),
+            "quantisation_loss": round((exact - found) / max(1, len(band)), 5),
+        }
+
+    families = {}
+    for family in FAMILIES:
+        of_family = [pair for pair in pairs if pair.family == family]
+        near = [pair for pair in of_family if pair.distance_bits <= BRUTE_FORCE_BITS]
+        families[family] = {
+            "pairs": len(of_family),
+            "brute_force": round(len(near) / len(of_family), 4),
+            "ring_chain": round(sum(pair.found for pair in of_family) / len(of_family), 4),
+            "relative": round(sum(pair.found for pair in near) / max(1, len(near)), 4),
+        }
+    hits = [pair for pair in pairs if pair.found]
+    return {
+        "pooled": relative(0, BRUTE_FORCE_BITS),
+        "bands": {f"{least}-{most}": relative(least, most) for least, most in BANDS},
+        "families": families,
+        "rings_closed": round(sum(pair.closed for pair in hits) / max(1, len(hits)), 4),
+    }
+
+
+def upper_bound_95(events: int, trials: int) -> float:
+    """Upper end of the one-sided 95 % Clopper-Pearson interval, by bisection."""
+    if events >= trials:
+        return 1.0
+    terms = np.arange(events + 1)
+    steps = np.concatenate([[0.0], np.cumsum(np.log((trials - terms[:-1]) / (terms[:-1] + 1)))])
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        share = (low + high) / 2
+        tail = np.exp(steps + terms * np.log(share) + (trials - terms) * np.log1p(-share)).sum()
+        low, high = (share, high) if tail > 0.05 else (low, share)
+    return high
+
+
+def measure_false(
+    near_filter: NearFilter, innocent: Sequence[Picture], listed: Sequence[Picture], listed_count: int
+) -> dict[str, Any]:
+    """False candidates a picture over all default views, by class."""
+    hashes = np.array([np.frombuffer(picture.hashed.value, np.uint8) for picture in listed])
+    bits = np.unpackbits(hashes[:, ::-1], axis=1, bitorder="little").astype(np.float32) * 2 - 1
+    by_kind: dict[str, Counter[str]] = defaultdict(Counter)
+    for first in range(0, len(innocent), BATCH):
+        pictures = innocent[first : first + BATCH]
+        coefficients = [stored(picture.hashed) for picture in pictures]
+        queries = NearQueries.from_coefficients(np.array(coefficients)).bits.astype(np.float32) * 2 - 1
+        nearest = ((256 - queries @ bits.T) / 2).min(axis=1).reshape(-1, VIEWS).min(axis=1)
+        for picture, views, distance in zip(pictures, probe(near_filter, coefficients), nearest, strict=True):
+            candidates = [candidate for view in views for candidate in view.candidates]
+            counts = by_kind[picture.kind]
+            counts["pictures"] += 1
+            counts["candidates"] += bool(candidates)
+            counts["closed"] += any(candidate.closed for candidate in candidates)
+            counts["overflows"] += any(view.overflows for view in views)
+            counts["within_31_bits_by_brute_force"] += int(distance <= BRUTE_FORCE_BITS)
+    return {
+        kind: {
+            **counts,
+            "rate_bound_95_at_real_hashes": upper_bound_95(counts["candidates"], counts["pictures"]),
+            "rate_bound_95_scaled_to_listed": min(
+                1.0,
+                upper_bound_95(counts["candidates"], counts["pictures"]) * listed_count / len(listed),
+            ),
+        }
+        for kind, counts in sorted(by_kind.items())
+    }
+
+
+def measure_speed(near_filter: NearFilter, innocent: Sequence[Picture]) -> dict[str, Any]:
+    """Milliseconds a view of innocent pictures, one at a time and in batches."""
+    queries = NearQueries.from_coefficients(np.array([picture.hashed.coefficients for picture in innocent]))
+
+    def milliseconds(size: int) -> dict[str, float]:
+        times = []
+        for first in range(0, len(queries) - size + 1, size):
+            part = slice(first, first + size)
+            batch = NearQueries(
+                bits=queries.bits[part],
+                margins=queries.margins[part],
+                orientations=queries.orientations[part],
+            )
+            start = time.perf_counter()
+            near_filter.probe(batch)
+            times.append((time.perf_counter() - start) * 1e3 / size)
+        return {"median": round(float(np.median(times)), 3), "p99": round(float(np.quantile(times, 0.99)), 3)}
+
+    milliseconds(BATCH)
+    return {"single_ms_a_view": milliseconds(1), f"batch_of_{BATCH}_ms_a_view": milliseconds(BATCH)}
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """Recall by family (brute force beside ring chain) and by distance."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1))
+    families = result["recall"]["families"]
+    at = np.arange(len(families))
+    left.bar(at - 0.2, [f["brute_force"] for f in families.values()], 0.4, label="brute force, ≤ 31 bits")
+    left.bar(at + 0.2, [f["ring_chain"] for f in families.values()], 0.4, label="ring-chain filter")
+    left.set_xticks(at, list(families), rotation=30, ha="right")
+    left.set_ylabel("altered copies found")
+    left.legend(loc="lower left")
+    bands = result["recall"]["bands"]
+    right.bar(list(bands), [band["recall"] for band in bands.values()], color="C1")
+    right.set_ylim(0.9, 1.001)
+    right.set_xlabel("distance, bits")
+    right.set_ylabel("found, of what brute force finds")
+    figure.savefig(path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
+    parser.add_argument("--debian", action="store_true")
+    parser.add_argument("--listed", type=int, default=1_400_000)
+    parser.add_argument("--crops", type=int, default=30, help="crops of each photograph")
+    parser.add_argument("--altered", type=int, default=120, help="listed photographs that are altered")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    arguments = parser.parse_args()
+
+    listed, innocent, gated = gather(arguments)
+    values = [picture.hashed.value for picture in listed]
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        practice = arguments.listed < PRACTICE_BELOW
+        publisher = NearPublisher(
+            Path(folder) / "near",
+            algorithm=Algorithm.PDQ,
+            practice=practice,
+            **({"minimum_count": 1} if practice else {}),
+        )
+        published = publisher.publish(
+            [*values, *filler(arguments.listed - len(values))],
+            parameters=LARGE_PARAMETERS if arguments.listed >= LARGE_FROM else DEFAULT_PARAMETERS,
+        )
+        build_s = time.perf_counter() - start
+        near_filter = NearFilter([NearSegment.open(published.path)])
+        count = published.header.count
+        photographs = [picture for picture in listed if picture.kind == "photo"]
+        step = max(1, len(photographs) // arguments.altered)
+        result: dict[str, Any] = {
+            "listed": count,
+            "real_listed": len(values),
+            "left_out_as_near_duplicates": published.left_out,
+            "innocent": len(innocent),
+            "kept_out_by_gates": dict(gated),
+            "default_views": [str(orientation) for orientation in DEFAULT_ORIENTATIONS],
+            "bytes_a_hash": round(published.path.stat().st_size / count, 3),
+            "build_s": round(build_s, 1),
+            "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
+            "speed": measure_speed(near_filter, innocent),
+            "false_candidates": measure_false(near_filter, innocent, listed, count),
+            "recall": summarise_recall(measure_recall(near_filter, photographs[::step])),
+        }
+    text = json.dumps(result, indent=2)
+    print(text)
+    if arguments.json:
+        arguments.json.write_text(text + "\n")
+    if arguments.plot:
+        plot(result, arguments.plot)
+
+
+if __name__ == "__main__":
+    main()
