@@ -1,6 +1,7 @@
 """Publish, serve, update, look up: over real HTTP, with everything that may go wrong on the way."""
 
 import dataclasses
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from tuf.api.metadata import TargetFile
 
 from iii_client import errors
 from iii_client.config import Secret
@@ -20,7 +22,10 @@ from iii_client.errors import IIIError
 from iii_client.filters import pack_bundle
 from iii_client.model import NO_RELEASE, Freshness, ReleaseId
 from iii_client.publisher import build
+from iii_client.publisher.keys import KeyStore
+from iii_client.publisher.roles import Roles
 from iii_client.updates import Updater
+from iii_client.updates.signed_base import SignedBase
 
 from .conftest import Chain, ChainMaker, Fault, Handler, listed, trickle
 
@@ -504,28 +509,20 @@ def test_a_signed_timestamp_with_a_changed_word_is_refused(chain: Chain) -> None
 # --- gates: signed, but implausible ---------------------------------------------------------------------
 
 
-def publish_signed(chain: Chain, content: bytes, **changes: object) -> None:
-    """Publish these bytes as the next base, truly signed, with a description of the publisher's choice."""
-    import hashlib
-
-    from tuf.api.metadata import TargetFile
-
-    from iii_client.publisher.repository import FilterRepository
-    from iii_client.updates.signed_base import SignedBase
-
-    repository = FilterRepository.open_or_create(chain.folder / "repository", keys_dir=chain.folder / "keys")
-    roles = repository._load_roles()
-    (path, present), *_ = roles.targets.items()
+def publish_signed(chain: Chain, content: bytes, *, epoch: int = 2, **changes: object) -> None:
+    """Publish these bytes as a base, truly signed, with a description of the publisher's choice."""
+    metadata_dir = chain.repository.public_dir / "metadata"
+    roles = Roles.load(metadata_dir, KeyStore(chain.folder / "keys"), lambda: datetime.now(UTC))
+    (present,) = roles.targets.values()
     described = SignedBase.from_custom(present.unrecognized_fields["custom"])
     sha256 = hashlib.sha256(content).hexdigest()
-    epoch = described.release.epoch + 1
     base = dataclasses.replace(described, release=ReleaseId(epoch=epoch, sequence=0), sha256=sha256)
-    custom = {**base.to_custom(), **changes}
     path = f"base/{epoch}/filter.bin"
-    folder = chain.repository.public_dir / "targets" / "base" / str(epoch)
-    folder.mkdir()
-    (folder / f"{sha256}.filter.bin").write_bytes(content)
-    roles.publish({path: TargetFile(len(content), {"sha256": sha256}, path, {"custom": custom})})
+    file = chain.repository.public_dir / "targets" / "base" / str(epoch) / f"{sha256}.filter.bin"
+    file.parent.mkdir(exist_ok=True)
+    file.write_bytes(content)
+    custom = {"custom": {**base.to_custom(), **changes}}
+    roles.publish({path: TargetFile(len(content), {"sha256": sha256}, path, custom)})
 
 
 SECOND = ReleaseId(epoch=2, sequence=0)
@@ -567,6 +564,14 @@ def test_a_signed_release_that_is_implausible_is_not_installed(chain: Chain, cas
     publish_signed(chain, content, **changes)
     fails_and_keeps_the_filter(chain, errors.GateError, words)
     assert list((chain.state_dir / "filter" / "downloads").iterdir()) == []
+
+
+def test_other_bytes_under_the_name_of_an_installed_release_are_refused(chain: Chain) -> None:
+    """Caches and stored checks are keyed by the release: it must mean one thing for ever."""
+    chain.updater.update()
+    other = build.build_bundle([listed("a"), listed("c")], release=ReleaseId(epoch=1, sequence=0))
+    publish_signed(chain, other, epoch=1)
+    fails_and_keeps_the_filter(chain, errors.GateError, "other bytes as release 1.0")
 
 
 def test_the_same_bytes_well_described_are_installed(chain: Chain) -> None:
