@@ -509,7 +509,9 @@ def test_a_signed_timestamp_with_a_changed_word_is_refused(chain: Chain) -> None
 # --- gates: signed, but implausible ---------------------------------------------------------------------
 
 
-def publish_signed(chain: Chain, content: bytes, *, epoch: int = 2, **changes: object) -> None:
+def publish_signed(
+    chain: Chain, content: bytes, changes: dict[str, object] | None = None, *, epoch: int = 2
+) -> None:
     """Publish these bytes as a base, truly signed, with a description of the publisher's choice."""
     metadata_dir = chain.repository.public_dir / "metadata"
     roles = Roles.load(metadata_dir, KeyStore(chain.folder / "keys"), lambda: datetime.now(UTC))
@@ -521,7 +523,7 @@ def publish_signed(chain: Chain, content: bytes, *, epoch: int = 2, **changes: o
     file = chain.repository.public_dir / "targets" / "base" / str(epoch) / f"{sha256}.filter.bin"
     file.parent.mkdir(exist_ok=True)
     file.write_bytes(content)
-    custom = {"custom": {**base.to_custom(), **changes}}
+    custom = {"custom": base.to_custom() | (changes or {})}
     roles.publish({path: TargetFile(len(content), {"sha256": sha256}, path, custom)})
 
 
@@ -561,7 +563,7 @@ IMPLAUSIBLE: dict[str, tuple[bytes, dict[str, object], str]] = {
 def test_a_signed_release_that_is_implausible_is_not_installed(chain: Chain, case: str) -> None:
     chain.updater.update()
     content, changes, words = IMPLAUSIBLE[case]
-    publish_signed(chain, content, **changes)
+    publish_signed(chain, content, changes)
     fails_and_keeps_the_filter(chain, errors.GateError, words)
     assert list((chain.state_dir / "filter" / "downloads").iterdir()) == []
 
