@@ -1,7 +1,7 @@
 """Bundles from lists: the same hashes give the same bytes, whatever their order.
 
-Each algorithm that has entries becomes one exact section, built with pybloom-live from the sorted,
-distinct hashes. Every bundle lists the shipped test picture, so that a hoster can try the whole path and
+Each algorithm that has entries becomes one exact section, built with pybloom-live from the distinct
+hashes. Every bundle lists the shipped test picture, so that a hoster can try the whole path and
 a client can tell that a release really answers (its canaries).
 """
 
@@ -79,9 +79,9 @@ def test_picture_entries() -> tuple[ListEntry, ...]:
 def _build_section(keys: set[str]) -> bytes:
     capacity = max(MIN_CAPACITY, int(len(keys) * HEADROOM) + 1)
     bloom = BloomFilter(capacity, ERROR_RATE)
-    for key in sorted(keys):
-        # The keys are distinct; without the check, the count is their number even where one is a false
-        # positive of the others.
+    for key in keys:
+        # Bits are only set, so the order of the keys leaves no trace. The keys are distinct: without the
+        # check the count is their number, even where one is a false positive of the others.
         bloom.add(key, skip_check=True)
     content = io.BytesIO()
     bloom.tofile(content)

@@ -130,6 +130,24 @@ def test_every_truncation_and_every_extension_is_refused() -> None:
         parse_bundle(content + b"\0")
 
 
+def test_a_header_cannot_make_room_behind_the_last_section() -> None:
+    content = bytearray(small_bundle() + bytes(64))
+    struct.pack_into("<Q", content, 32, len(content))
+    with pytest.raises(FilterFormatError, match="after the last section"):
+        parse_bundle(content)
+
+
+def test_table_and_section_cannot_agree_on_more_than_the_file_holds() -> None:
+    content = bytearray(small_bundle())
+    section = parse_bundle(content).sections[1]
+    bits_per_slice = 1001
+    struct.pack_into("<Q", content, section.offset + 16, bits_per_slice)
+    struct.pack_into("<Q", content, ROW_1 + 32, 40 + -(-section.header.slices * bits_per_slice // 8))
+    with pytest.raises(FilterFormatError, match="beyond the file") as caught:
+        parse_bundle(content)
+    assert caught.value.offset == ROW_1 + 32
+
+
 def test_bits_between_and_behind_sections_are_refused() -> None:
     content = bytearray(small_bundle())
     first, second = parse_bundle(content).sections
