@@ -104,7 +104,7 @@ def one_file_s(snapshot: FilterSnapshot, names: Sequence[str]) -> float:
         )
         for name in names
     ]
-    return fastest_s(lambda: [snapshot.candidates([one]) for one in prints]) / len(prints)
+    return fastest_s(lambda: [snapshot.look_up([one]) for one in prints]) / len(prints)
 
 
 def main() -> None:

@@ -5,12 +5,12 @@ from typing import Protocol
 
 from iii_client.model import (
     Algorithm,
-    Candidate,
     Confirmation,
     Decision,
     Fingerprint,
     Freshness,
     HashValue,
+    LookUp,
     ReleaseId,
     Ruling,
     UploadContext,
@@ -31,8 +31,8 @@ class MembershipFilter(Protocol):
         """How old its metadata is now."""
         ...
 
-    def candidates(self, fingerprints: Sequence[Fingerprint]) -> tuple[tuple[Candidate, ...], ...]:
-        """Filter hits of each fingerprint, aligned with the input."""
+    def look_up(self, fingerprints: Sequence[Fingerprint]) -> tuple[LookUp, ...]:
+        """What the filter says about each fingerprint, aligned with the input."""
         ...
 
 

@@ -28,11 +28,11 @@ from iii_client.model import (
     ANONYMOUS,
     NO_RELEASE,
     Action,
-    Candidate,
     Confirmation,
     Decision,
     Fingerprint,
     Freshness,
+    LookUp,
     Mode,
     Outcome,
     Reason,
@@ -200,37 +200,38 @@ class Scanner:
     def _check(
         self, fingerprints: Sequence[Fingerprint], contexts: Sequence[UploadContext]
     ) -> tuple[Decision, ...]:
-        release, hits, filter_reasons = self._look_up(fingerprints)
+        release, found, filter_reasons = self._look_up(fingerprints)
+        hits = [look_up.candidates for look_up in found]
         confirmations = confirm_items(hits, self._confirmer) if any(hits) else (Confirmation(),) * len(hits)
         return tuple(
             self._decide(
                 judge(
                     fingerprint,
-                    candidates=candidates,
+                    candidates=look_up.candidates,
                     confirmation=confirmation,
                     release=release,
-                    filter_reasons=filter_reasons,
+                    filter_reasons=(*filter_reasons, *look_up.reasons),
                 ),
                 context,
             )
-            for fingerprint, candidates, confirmation, context in zip(
-                fingerprints, hits, confirmations, contexts, strict=True
+            for fingerprint, look_up, confirmation, context in zip(
+                fingerprints, found, confirmations, contexts, strict=True
             )
         )
 
     def _look_up(
         self, fingerprints: Sequence[Fingerprint]
-    ) -> tuple[ReleaseId, tuple[tuple[Candidate, ...], ...], tuple[Reason, ...]]:
+    ) -> tuple[ReleaseId, tuple[LookUp, ...], tuple[Reason, ...]]:
         membership = self._current_filter()
         if membership is None:
-            return NO_RELEASE, ((),) * len(fingerprints), (Reason.NO_FILTER,)
+            return NO_RELEASE, (LookUp(),) * len(fingerprints), (Reason.NO_FILTER,)
         reasons: tuple[Reason, ...] = ()
         if isinstance(membership, BypassFilter):
             reasons = (Reason.FILTER_BYPASSED,)
         elif membership.freshness is Freshness.EXPIRED:
             # An expired filter still finds what it knew; only its silence proves nothing any more.
             reasons = (Reason.FILTER_EXPIRED,)
-        return membership.release, membership.candidates(fingerprints), reasons
+        return membership.release, membership.look_up(fingerprints), reasons
 
     def _current_filter(self) -> MembershipFilter | None:
         try:

@@ -4,6 +4,7 @@ Promises: reads no clock and does no I/O; "could not look" and "could not ask" n
 """
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from iii_client.model import (
     UNSCANNABLE_REASONS,
@@ -40,15 +41,18 @@ def judge(
         candidates: filter hits of this fingerprint.
         confirmation: answers about hashes of these candidates.
         release: the release that was asked.
-        filter_reasons: state of the filter itself (`NO_FILTER`, `FILTER_EXPIRED`, `FILTER_BYPASSED`).
+        filter_reasons: state of the filter (`NO_FILTER`, `FILTER_EXPIRED`, `FILTER_BYPASSED`) and of the
+            look-up (`PROBE_OVERFLOW`).
     """
     matches = tuple(
-        match
+        _seen_from_here(match, candidates)
         for answer in confirmation.answers
         if isinstance(answer, Listed)
         for match in answer.matches or (_bare_match(answer),)
     )
     unanswered = [_why_unanswered(a) for a in confirmation.answers if isinstance(a, Unanswered)]
+    # The search was cut off before its end: what it would have found was not asked about.
+    unanswered += [reason for reason in filter_reasons if reason is Reason.PROBE_OVERFLOW]
     if candidates and not confirmation.answers:
         # A hit that nobody asked about: a bug elsewhere must not read as an innocent file.
         unanswered.append(Reason.NO_SERVICE)
@@ -62,7 +66,11 @@ def judge(
         for answer in confirmation.answers
         if isinstance(answer, NotListed)
     ]
-    notes = [reason for reason in filter_reasons if reason not in UNSCANNABLE_REASONS]
+    notes = [
+        reason
+        for reason in filter_reasons
+        if reason not in UNSCANNABLE_REASONS and reason is not Reason.PROBE_OVERFLOW
+    ]
 
     if matches:
         outcome, reasons = Outcome.MATCHED, [*unanswered, *not_looked_at]
@@ -86,6 +94,13 @@ def judge(
 def _bare_match(answer: Listed) -> Match:
     """Listed, and nothing more said: still listed."""
     return Match(hash=answer.hash, distance_bits=0, exact=answer.hash.algorithm.is_digest)
+
+
+def _seen_from_here(match: Match, candidates: tuple[Candidate, ...]) -> Match:
+    """The distance to the picture: the service knows only that to the hash it was sent, which for a
+    closed ring is the listed hash itself. How far the picture is from that stayed here."""
+    here = next((c.distance_bits for c in candidates if c.hash == match.hash), 0)
+    return replace(match, distance_bits=here + match.distance_bits) if here else match
 
 
 def _why_unanswered(answer: Unanswered) -> Reason:

@@ -13,6 +13,7 @@ from iii_client.model import (
     Candidate,
     Fingerprint,
     Freshness,
+    LookUp,
     ReleaseId,
 )
 
@@ -39,9 +40,9 @@ class BypassFilter:
         """Nothing that could age."""
         return Freshness.FRESH
 
-    def candidates(self, fingerprints: Sequence[Fingerprint]) -> tuple[tuple[Candidate, ...], ...]:
+    def look_up(self, fingerprints: Sequence[Fingerprint]) -> tuple[LookUp, ...]:
         """One candidate for each picture (decoded or not), none for anything else."""
-        return tuple(self._candidate(fingerprint) for fingerprint in fingerprints)
+        return tuple(LookUp(candidates=self._candidate(fingerprint)) for fingerprint in fingerprints)
 
     def _candidate(self, fingerprint: Fingerprint) -> tuple[Candidate, ...]:
         if not fingerprint.is_picture or self._algorithm is None or not fingerprint.digests:

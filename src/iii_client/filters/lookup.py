@@ -21,6 +21,7 @@ from iii_client.model import (
     Fingerprint,
     Freshness,
     HashValue,
+    LookUp,
     PerceptualHash,
     Release,
     ReleaseId,
@@ -42,8 +43,8 @@ def utc_now() -> datetime:
 class Section(Protocol):
     """A part of a release that answers for whole fingerprints: the exact sections, or a near segment."""
 
-    def candidates(self, fingerprints: Sequence[Fingerprint]) -> Sequence[Sequence[Candidate]]:
-        """Hits of each fingerprint, aligned with the input."""
+    def look_up(self, fingerprints: Sequence[Fingerprint]) -> Sequence[LookUp]:
+        """What this part says about each fingerprint, aligned with the input."""
         ...
 
 
@@ -71,14 +72,12 @@ class FilterSnapshot:
         """How old its metadata is now."""
         return freshness(self.info.signed_at, now=self._clock())
 
-    def candidates(self, fingerprints: Sequence[Fingerprint]) -> tuple[tuple[Candidate, ...], ...]:
-        """Hits of each fingerprint, aligned with the input; all of them are looked up in one batch."""
-        first, *others = (section.candidates(fingerprints) for section in self._sections)
+    def look_up(self, fingerprints: Sequence[Fingerprint]) -> tuple[LookUp, ...]:
+        """What the release says about each, aligned with the input; all are looked up in one batch."""
+        first, *others = (section.look_up(fingerprints) for section in self._sections)
         if not others:
-            return tuple(map(tuple, first))
-        return tuple(
-            tuple(hit for answer in (first, *others) for hit in answer[i]) for i in range(len(fingerprints))
-        )
+            return tuple(first)
+        return tuple(map(_joined, zip(first, *others, strict=True)))
 
 
 class ExactSections:
@@ -92,10 +91,10 @@ class ExactSections:
             algorithm is value.algorithm and value.hex in section for algorithm, section in self._sections
         )
 
-    def candidates(self, fingerprints: Sequence[Fingerprint]) -> list[list[Candidate]]:
+    def look_up(self, fingerprints: Sequence[Fingerprint]) -> list[LookUp]:
         """Hits of each fingerprint in its own order, digests first; each hash once."""
         if len(fingerprints) < _BATCH_FROM_FINGERPRINTS:
-            return [self._candidates_of(fingerprint) for fingerprint in fingerprints]
+            return [self._look_up(fingerprint) for fingerprint in fingerprints]
         wanted = {algorithm: _Wanted() for algorithm, _ in self._sections}
         for number, fingerprint in enumerate(fingerprints):
             hashes: tuple[HashValue | PerceptualHash, ...] = (*fingerprint.digests, *fingerprint.perceptual)
@@ -109,9 +108,9 @@ class ExactSections:
             found = section.contains_many(asked.keys)
             hit.update(owner for owner, is_hit in zip(asked.owners, found, strict=True) if is_hit)
         # Hits are rare: the few fingerprints that have one are looked up again, in their own order.
-        return [self._candidates_of(f) if number in hit else [] for number, f in enumerate(fingerprints)]
+        return [self._look_up(f) if number in hit else _NOTHING for number, f in enumerate(fingerprints)]
 
-    def _candidates_of(self, fingerprint: Fingerprint) -> list[Candidate]:
+    def _look_up(self, fingerprint: Fingerprint) -> LookUp:
         hits: dict[HashValue, Candidate] = {}
         for digest in fingerprint.digests:
             # Few sections: comparing identities is faster than hashing a member of an enumeration.
@@ -125,7 +124,19 @@ class ExactSections:
                     hits.setdefault(
                         value, Candidate(hash=value, section=str(algorithm), frame=perceptual.frame)
                     )
-        return list(hits.values())
+        return LookUp(candidates=tuple(hits.values())) if hits else _NOTHING
+
+
+_NOTHING = LookUp()
+
+
+def _joined(parts: Sequence[LookUp]) -> LookUp:
+    if not any(part.candidates or part.reasons for part in parts):
+        return _NOTHING
+    return LookUp(
+        candidates=tuple(hit for part in parts for hit in part.candidates),
+        reasons=tuple(dict.fromkeys(reason for part in parts for reason in part.reasons)),
+    )
 
 
 def open_snapshot(path: Path, *, release: Release, clock: Clock = utc_now) -> FilterSnapshot:

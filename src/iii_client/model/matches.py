@@ -20,6 +20,8 @@ class Candidate:
         frame: frame of the picture, 0 for digests.
         chain_length, flips, distance_bits: of a near-match chain; 0 for exact membership.
         view: which view of the picture hit, `upright` unless said otherwise.
+        own: the picture's own hash in that view, near a listed one. Asked about only after the listed hash
+            itself, which a closed ring gives, was denied or when the ring stayed open.
     """
 
     hash: HashValue
@@ -29,6 +31,20 @@ class Candidate:
     flips: int = 0
     distance_bits: int = 0
     view: str = "upright"
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LookUp:
+    """What the filter says about one fingerprint.
+
+    Attributes:
+        candidates: its hits.
+        reasons: why this may not be all (`PROBE_OVERFLOW`).
+    """
+
+    candidates: tuple[Candidate, ...] = ()
+    reasons: tuple[Reason, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -110,7 +110,7 @@ class Chain:
 
     def finds(self, *names: str) -> list[bool]:
         filters = LiveFilter(self.updater.store).current()
-        return [bool(hits) for hits in filters.candidates([item(name) for name in names])]
+        return [bool(hits.candidates) for hits in filters.look_up([item(name) for name in names])]
 
     def live(self) -> LiveFilter:
         return LiveFilter(self.updater.store)

@@ -16,7 +16,9 @@ from iii_client.model import (
     Fingerprint,
     Freshness,
     HashValue,
+    LookUp,
     PerceptualHash,
+    Reason,
     Release,
     ReleaseId,
 )
@@ -67,37 +69,37 @@ def open_listing(tmp_path: Path, *values: HashValue, now: datetime = SIGNED_AT) 
 def test_listed_hashes_are_candidates_of_their_section(tmp_path: Path) -> None:
     md5, sha256 = value(Algorithm.MD5, "known"), value(Algorithm.SHA256, "known")
     snapshot = open_listing(tmp_path, md5, sha256)
-    known, unknown = snapshot.candidates([fingerprint("known"), fingerprint("unknown")])
-    assert known == (Candidate(hash=sha256, section="sha256"), Candidate(hash=md5, section="md5"))
-    assert unknown == ()
+    known, unknown = snapshot.look_up([fingerprint("known"), fingerprint("unknown")])
+    assert known.candidates == (Candidate(hash=sha256, section="sha256"), Candidate(hash=md5, section="md5"))
+    assert unknown == LookUp()
     assert snapshot.release == RELEASE_ID
 
 
 def test_a_perceptual_hash_hits_by_exact_membership_with_its_first_frame(tmp_path: Path) -> None:
     listed = value(Algorithm.PDQ, "frame b")
     snapshot = open_listing(tmp_path, listed)
-    (hits,) = snapshot.candidates([fingerprint("file", frames=["frame a", "frame b", "frame b"])])
-    assert hits == (Candidate(hash=listed, section="pdq", frame=1),)
+    (hits,) = snapshot.look_up([fingerprint("file", frames=["frame a", "frame b", "frame b"])])
+    assert hits.candidates == (Candidate(hash=listed, section="pdq", frame=1),)
 
 
 def test_one_convention_is_never_taken_for_the_other(tmp_path: Path) -> None:
     native = value(Algorithm.PDQ, "frame")
     snapshot = open_listing(tmp_path, HashValue(algorithm=Algorithm.PDQ_512, value=native.value))
-    (hits,) = snapshot.candidates([fingerprint("file", frames=["frame"])])
-    assert [hit.section for hit in hits] == ["pdq-512"]
+    (hits,) = snapshot.look_up([fingerprint("file", frames=["frame"])])
+    assert [hit.section for hit in hits.candidates] == ["pdq-512"]
 
 
 def test_a_batch_and_single_look_ups_agree(tmp_path: Path) -> None:
     listed = [value(a, f"file {n}") for n in range(0, 300, 3) for a in (Algorithm.SHA1, Algorithm.SHA256)]
     snapshot = open_listing(tmp_path, *listed)
     prints = [fingerprint(f"file {n}", frames=[f"frame {n}"]) for n in range(300)]
-    batch = snapshot.candidates(prints)
-    assert batch == tuple(snapshot.candidates([one])[0] for one in prints)
-    assert [bool(hits) for hits in batch] == [n % 3 == 0 for n in range(300)]
+    batch = snapshot.look_up(prints)
+    assert batch == tuple(snapshot.look_up([one])[0] for one in prints)
+    assert [bool(hits.candidates) for hits in batch] == [n % 3 == 0 for n in range(300)]
 
 
 def test_nothing_asked_is_nothing_found(tmp_path: Path) -> None:
-    assert open_listing(tmp_path).candidates([]) == ()
+    assert open_listing(tmp_path).look_up([]) == ()
 
 
 def test_a_release_ages_by_its_clock(tmp_path: Path) -> None:
@@ -117,8 +119,8 @@ def test_a_snapshot_outlives_its_file_and_every_newer_one(tmp_path: Path) -> Non
     new = open_listing(tmp_path)
     gc.collect()
     asked = [fingerprint("known")] * 50
-    assert all(hits for hits in old.candidates(asked))
-    assert not any(hits for hits in new.candidates(asked))
+    assert all(hits.candidates for hits in old.look_up(asked))
+    assert not any(hits.candidates for hits in new.look_up(asked))
 
 
 def test_a_section_of_an_unknown_algorithm_is_passed_over(tmp_path: Path) -> None:
@@ -149,8 +151,9 @@ def test_a_file_that_is_no_filter_is_refused(tmp_path: Path, content: bytes) -> 
 class Near:
     """A second kind of section, as near segments will be."""
 
-    def candidates(self, fingerprints: Sequence[Fingerprint]) -> list[list[Candidate]]:
-        return [[Candidate(hash=f.digests[0], section="near/1", distance_bits=9)] for f in fingerprints]
+    def look_up(self, fingerprints: Sequence[Fingerprint]) -> list[LookUp]:
+        hits = (Candidate(hash=f.digests[0], section="near/pdq/1", distance_bits=9) for f in fingerprints)
+        return [LookUp(candidates=(hit,), reasons=(Reason.PROBE_OVERFLOW,)) for hit in hits]
 
 
 def test_other_sections_answer_behind_the_exact_ones(tmp_path: Path) -> None:
@@ -158,5 +161,6 @@ def test_other_sections_answer_behind_the_exact_ones(tmp_path: Path) -> None:
     (tmp_path / "bundle").write_bytes(content)
     _, exact = open_bundle(tmp_path / "bundle")
     snapshot = FilterSnapshot(release=release(content), sections=[exact, Near()])
-    (hits,) = snapshot.candidates([fingerprint("known")])
-    assert [hit.section for hit in hits] == ["md5", "near/1"]
+    (hits,) = snapshot.look_up([fingerprint("known")])
+    assert [hit.section for hit in hits.candidates] == ["md5", "near/pdq/1"]
+    assert hits.reasons == (Reason.PROBE_OVERFLOW,)

@@ -88,7 +88,7 @@ def test_a_reader_asks_for_the_pointer_and_opens_nothing_again(store: FilterStor
     for path in (store._dir / "releases").iterdir():
         path.unlink()
     assert live.current() is first
-    assert first.candidates([item("a")])[0]
+    assert first.look_up([item("a")])[0].candidates
 
 
 def test_a_reader_follows_the_pointer(store: FilterStore) -> None:
@@ -97,8 +97,8 @@ def test_a_reader_follows_the_pointer(store: FilterStore) -> None:
     old = live.current()
     install(store, "b", epoch=2)
     new = live.current()
-    assert [bool(f.candidates([item("a")])[0]) for f in (old, new)] == [True, False]
-    assert [bool(f.candidates([item("b")])[0]) for f in (old, new)] == [False, True]
+    assert [bool(f.look_up([item("a")])[0].candidates) for f in (old, new)] == [True, False]
+    assert [bool(f.look_up([item("b")])[0].candidates) for f in (old, new)] == [False, True]
     assert live.current() is new
 
 
@@ -229,9 +229,9 @@ def test_readers_see_only_whole_releases_while_releases_change(store: FilterStor
         while not stop.is_set():
             pinned = live.current()
             epoch = pinned.release.epoch
-            hits = pinned.candidates([item("a"), item(f"epoch {epoch}"), item(f"epoch {epoch + 1}")])
+            hits = pinned.look_up([item("a"), item(f"epoch {epoch}"), item(f"epoch {epoch + 1}")])
             seen.add(epoch)
-            if [bool(h) for h in hits] != [True, True, False]:
+            if [bool(h.candidates) for h in hits] != [True, True, False]:
                 wrong.append(str(pinned.release))
 
     readers = [threading.Thread(target=read) for _ in range(2)]
@@ -252,5 +252,5 @@ def test_a_forked_child_goes_on_reading(store: FilterStore) -> None:
     live.current()
     child = os.fork()
     if child == 0:
-        os._exit(0 if live.current().candidates([item("a")])[0] else 1)
+        os._exit(0 if live.current().look_up([item("a")])[0].candidates else 1)
     assert os.waitpid(child, 0)[1] == 0
