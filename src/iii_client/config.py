@@ -9,6 +9,7 @@
 | `III_FILTER_URL` | `filter.url` | base URL of the signed filter repository. |
 | `III_FILTER_ROOT` | `filter.root` | file with the pinned trust root (`root.json`). |
 | `III_FILTER_MIN_EPOCH` | `filter.min_epoch` | refuse releases older than this epoch. Default 1. |
+| `III_FILTER_VIEWS` | `filter.views` | ways to lay a picture when looking for near copies. |
 | `III_FILTER_USERNAME` | `filter.username` | HTTP Basic for the download. |
 | `III_FILTER_PASSWORD` | `filter.password` | |
 | `III_SERVICE_URL` | `service.url` | base URL of the confirming service. |
@@ -17,6 +18,7 @@
 | `III_SERVICE_USERNAME` | `service.username` | HTTP Basic. |
 | `III_SERVICE_PASSWORD` | `service.password` | |
 | `III_SERVICE_TIMEOUT_S` | `service.timeout_s` | budget of a whole confirmation, in seconds. Default 0.8. |
+| `III_SERVICE_SEND_OWN_HASH` | `service.send_own_hash` | send a picture's own near hash. Default `true`. |
 | `III_SERVICE_CA_FILE` | `service.ca_file` | a CA bundle to trust instead of the default one. |
 | `III_RECIPE` | `recipe` | `fast` (default) or `exact`. |
 | `III_MAX_PICTURE_BYTES` | `limits.max_picture_bytes` | largest picture file that is decoded. |
@@ -40,6 +42,11 @@ from iii_client.errors import ConfigurationError
 from iii_client.model import Mode
 
 MIB = 1 << 20
+
+#: Ways to lay a picture, named by what turns the upload into the listed one. Mirroring is the one that
+#: people do not notice, so it is looked for by default.
+VIEWS = ("upright", "mirror", "flip", "rotate-90", "rotate-180", "rotate-270", "transpose", "antitranspose")
+DEFAULT_VIEWS = ("upright", "mirror")
 
 MODE_HINT = (
     "Set III_MODE=shadow to let every upload pass and only log what would have been done (start here), or "
@@ -96,12 +103,18 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FilterConfig:
-    """Where the signed filter comes from."""
+    """Where the signed filter comes from, and how it is asked.
+
+    Attributes:
+        views: ways to lay a picture when looking for near copies; each costs time and false candidates. A
+            setting of the look-up, not of the recipe: a stored fingerprint serves every view.
+    """
 
     use: str = "signed"
     url: str = ""
     root: str = ""
     min_epoch: int = 1
+    views: tuple[str, ...] = DEFAULT_VIEWS
     username: str = ""
     password: Secret = field(default_factory=lambda: Secret(""))
 
@@ -121,6 +134,7 @@ class ServiceConfig:
     username: str = ""
     password: Secret = field(default_factory=lambda: Secret(""))
     timeout_s: float = 0.8
+    send_own_hash: bool = True
     ca_file: str = ""
 
 
@@ -262,6 +276,17 @@ def _http_url(name: str, value: Any) -> str:
     return text
 
 
+def _views(name: str, value: Any) -> tuple[str, ...]:
+    texts = _texts(name, [v.strip() for v in value.split(",")] if isinstance(value, str) else value)
+    unknown = sorted(set(texts) - set(VIEWS))
+    if unknown or "upright" not in texts or len(set(texts)) != len(texts):
+        raise ConfigurationError(
+            f"{name} must be distinct views, upright among them; it is {', '.join(texts)!r}",
+            hint=f"Known: {', '.join(VIEWS)}.",
+        )
+    return texts
+
+
 def _secret(name: str, value: Any) -> Secret:
     return value if isinstance(value, Secret) else Secret(_text(name, value))
 
@@ -292,6 +317,7 @@ _FILTER = {
     "url": _http_url,
     "root": _path_text,
     "min_epoch": _positive_int,
+    "views": _views,
     "username": _text,
     "password": _secret,
 }
@@ -302,6 +328,7 @@ _SERVICE = {
     "username": _text,
     "password": _secret,
     "timeout_s": _positive_seconds,
+    "send_own_hash": _flag,
     "ca_file": _path_text,
 }
 _LIMITS = dict.fromkeys(
@@ -317,6 +344,7 @@ _ENVIRONMENT = {
     "III_FILTER_URL": "filter.url",
     "III_FILTER_ROOT": "filter.root",
     "III_FILTER_MIN_EPOCH": "filter.min_epoch",
+    "III_FILTER_VIEWS": "filter.views",
     "III_FILTER_USERNAME": "filter.username",
     "III_FILTER_PASSWORD": "filter.password",
     "III_SERVICE_URL": "service.url",
@@ -325,6 +353,7 @@ _ENVIRONMENT = {
     "III_SERVICE_USERNAME": "service.username",
     "III_SERVICE_PASSWORD": "service.password",
     "III_SERVICE_TIMEOUT_S": "service.timeout_s",
+    "III_SERVICE_SEND_OWN_HASH": "service.send_own_hash",
     "III_SERVICE_CA_FILE": "service.ca_file",
     "III_MAX_PICTURE_BYTES": "limits.max_picture_bytes",
     "III_MAX_FRAME_PIXELS": "limits.max_frame_pixels",

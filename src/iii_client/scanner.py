@@ -28,7 +28,6 @@ from iii_client.model import (
     ANONYMOUS,
     NO_RELEASE,
     Action,
-    Confirmation,
     Decision,
     Fingerprint,
     Freshness,
@@ -75,6 +74,7 @@ class Scanner:
         mode: SHADOW allows everything and says what it would have done.
         recipe: how to hash.
         limits: what is read and decoded at most.
+        send_own_hash: whether a picture's own perceptual hash, near a listed one, may be sent.
     """
 
     def __init__(
@@ -87,6 +87,7 @@ class Scanner:
         mode: Mode,
         recipe: Recipe,
         limits: Limits,
+        send_own_hash: bool = True,
     ) -> None:
         self._filters = filters
         self._confirmer = confirmer
@@ -95,6 +96,7 @@ class Scanner:
         self._mode = mode
         self._recipe = recipe
         self._limits = limits
+        self._send_own_hash = send_own_hash
 
     @classmethod
     def from_env(cls) -> Self:
@@ -126,6 +128,7 @@ class Scanner:
             mode=config.mode,
             recipe=RECIPES[config.recipe],
             limits=config.limits,
+            send_own_hash=config.service.send_own_hash,
         )
 
     def scan(self, content: ScanInput, *, context: UploadContext = ANONYMOUS) -> Decision:
@@ -202,7 +205,7 @@ class Scanner:
     ) -> tuple[Decision, ...]:
         release, found, filter_reasons = self._look_up(fingerprints)
         hits = [look_up.candidates for look_up in found]
-        confirmations = confirm_items(hits, self._confirmer) if any(hits) else (Confirmation(),) * len(hits)
+        confirmations = confirm_items(hits, self._confirmer, send_own_hash=self._send_own_hash)
         return tuple(
             self._decide(
                 judge(

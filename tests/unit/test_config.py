@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from iii_client.config import Config, Secret
+from iii_client.config import DEFAULT_VIEWS, VIEWS, Config, Secret
 from iii_client.errors import ConfigurationError
+from iii_client.filters.views import DEFAULT_ORIENTATIONS, Orientation
 from iii_client.model import Mode
 
 
@@ -53,12 +54,22 @@ def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
         ("III_MAX_PICTURE_BYTES", "1.5"),
         ("III_SERVICE_V1_TEST", "maybe"),
         ("III_RECIPE", "slow"),
+        ("III_FILTER_VIEWS", "sideways"),
+        ("III_FILTER_VIEWS", "mirror"),
+        ("III_FILTER_VIEWS", "upright,upright"),
     ],
 )
 def test_a_malformed_setting_is_named_without_a_secret(variable: str, value: str) -> None:
     with pytest.raises(ConfigurationError) as caught:
         Config.from_env({"III_MODE": "shadow", variable: value})
     assert "secret" not in str(caught.value)
+
+
+def test_views_are_those_that_the_filter_knows() -> None:
+    assert set(VIEWS) == {str(orientation) for orientation in Orientation}
+    assert DEFAULT_VIEWS == tuple(map(str, DEFAULT_ORIENTATIONS))
+    config = Config.from_env({"III_MODE": "shadow", "III_FILTER_VIEWS": "upright, rotate-90"})
+    assert config.filter.views == ("upright", "rotate-90")
 
 
 def test_an_unknown_setting_is_named_with_the_known_ones() -> None:

@@ -14,8 +14,11 @@ from iii_client.model import Action, Match, Outcome, Reason, Ruling, UploadConte
 DEFAULT_RULES: Mapping[str, Action] = {
     # The bytes are the listed bytes.
     "matched_exact": Action.BLOCK,
-    # A listed look. Never blocks by itself: a picture with a chosen perceptual hash is easy to make.
+    # A listed look, at most 31 bits away and confirmed for the listed hash itself. Not blocked unless the
+    # hoster says so: a picture with a chosen perceptual hash is easy to make.
     "matched_near": Action.QUARANTINE,
+    # A listed look, farther away or confirmed only for the picture's own hash: never blocked.
+    "matched_near_loose": Action.QUARANTINE,
     # Categories were published, and none of them is one that this hoster blocks.
     "matched_below_floor": Action.QUARANTINE,
     # The shipped, harmless test picture, so that a hoster can try the whole path; a look-alike is nothing.
@@ -46,6 +49,11 @@ DEFAULT_RULES: Mapping[str, Action] = {
 #: set (1 is the worst-of-the-worst set that every member state agrees on), NCMEC's and the IWF's classes.
 DEFAULT_BLOCKING_CATEGORIES = ("interpol-baseline:1", "ncmec:*", "iwf:*")
 
+#: PDQ's usual threshold: beyond it, unlike pictures begin to meet.
+MAX_BLOCKABLE_DISTANCE_BITS = 31
+#: Rows that may not be set to block, whatever a configuration says.
+_NEVER_BLOCK = frozenset({"matched_near_loose", "matched_test_near"})
+
 _ROW_OF_REASON = {
     Reason.NO_SERVICE: "unconfirmed_no_answer",
     Reason.SERVICE_UNREACHABLE: "unconfirmed_no_answer",
@@ -55,6 +63,7 @@ _ROW_OF_REASON = {
     Reason.SERVICE_ERROR: "unconfirmed_no_answer",
     Reason.SERVICE_BAD_ANSWER: "unconfirmed_no_answer",
     Reason.SERVICE_CANNOT_CONFIRM: "unconfirmed_cannot_confirm",
+    Reason.OWN_HASH_WITHHELD: "unconfirmed_cannot_confirm",
     Reason.SERVICE_CANNOT_CONFIRM_DIGEST: "unconfirmed_cannot_confirm_digest",
     Reason.PROBE_OVERFLOW: "unconfirmed_probe_overflow",
     Reason.UNREADABLE: "unscannable_content",
@@ -96,11 +105,11 @@ class TablePolicy:
         if verdict.outcome is Outcome.NO_MATCH:
             return ["no_match"]
         return [
-            *(self._row_of_match(match) for match in verdict.matches),
+            *(self._row_of_match(match, verdict) for match in verdict.matches),
             *(_ROW_OF_REASON[reason] for reason in verdict.reasons if reason not in NOTES),
         ]
 
-    def _row_of_match(self, match: Match) -> str:
+    def _row_of_match(self, match: Match, verdict: Verdict) -> str:
         if match.is_test:
             return "matched_test" if match.exact else "matched_test_near"
         if match.categories and not any(
@@ -110,7 +119,11 @@ class TablePolicy:
         ):
             # A match without categories (v1) is not below the floor: nothing was published to judge by.
             return "matched_below_floor"
-        return "matched_exact" if match.exact else "matched_near"
+        if match.exact:
+            return "matched_exact"
+        own = any(hit.own for hit in verdict.candidates if hit.hash == match.hash)
+        far = match.distance_bits > MAX_BLOCKABLE_DISTANCE_BITS
+        return "matched_near_loose" if own or far else "matched_near"
 
 
 def _read_rule(row: str, text: str) -> tuple[str, Action]:
@@ -119,8 +132,13 @@ def _read_rule(row: str, text: str) -> tuple[str, Action]:
             f"unknown policy row {row!r}", hint=f"Rows: {', '.join(sorted(DEFAULT_RULES))}."
         )
     try:
-        return row, Action(text)
+        action = Action(text)
     except ValueError:
         raise ConfigurationError(
             f"policy row {row} must be allow, quarantine or block; it is {text!r}"
         ) from None
+    if action is Action.BLOCK and row in _NEVER_BLOCK:
+        raise ConfigurationError(
+            f"policy row {row} must not block", hint="Use quarantine, and let a person look."
+        )
+    return row, action

@@ -91,6 +91,7 @@ class Reason(StrEnum):
     SERVICE_BAD_ANSWER = "service_bad_answer"
     SERVICE_CANNOT_CONFIRM = "service_cannot_confirm"
     SERVICE_CANNOT_CONFIRM_DIGEST = "service_cannot_confirm_digest"
+    OWN_HASH_WITHHELD = "own_hash_withheld"
     # Answers.
     NOT_LISTED = "not_listed"
     WITHDRAWN = "withdrawn"

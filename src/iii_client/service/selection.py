@@ -69,6 +69,7 @@ def confirm_items(
     candidates: Sequence[Sequence[Candidate]],
     confirmer: Confirmer,
     *,
+    send_own_hash: bool = True,
     clock: Callable[[], float] = time.monotonic,
 ) -> tuple[Confirmation, ...]:
     """Confirm the filter hits of many items, batched over all of them.
@@ -76,6 +77,8 @@ def confirm_items(
     Args:
         candidates: filter hits of each item; empty for an item that did not hit.
         confirmer: the service.
+        send_own_hash: whether a picture's own perceptual hash, near a listed one, may be sent at all. If
+            not, a hit that only it could settle is `Unanswered` (`OWN_HASH_WITHHELD`).
         clock: monotonic seconds.
 
     Returns:
@@ -83,7 +86,7 @@ def confirm_items(
         hashes of this item left, and the id of its last confirmation. Empty for an item without hits.
         When several items share a hash, it leaves once and counts for each of them.
     """
-    items = [_Item(hits) for hits in candidates]
+    items = [_Item(hits, send_own_hash=send_own_hash) for hits in candidates]
     hit = [item for item in items if item.candidates]
     for start in range(0, len(hit), ITEMS_PER_BATCH):
         _settle(hit[start : start + ITEMS_PER_BATCH], confirmer, clock)
@@ -93,9 +96,11 @@ def confirm_items(
 class _Item:
     """The answers of one item as they come in."""
 
-    def __init__(self, candidates: Sequence[Candidate]) -> None:
-        self.candidates = candidates
+    def __init__(self, candidates: Sequence[Candidate], *, send_own_hash: bool) -> None:
+        self.candidates = [hit for hit in candidates if send_own_hash or not hit.own]
         self.answers: list[Answer] = []
+        if candidates and not self.candidates:
+            self.answers.append(Unanswered(hash=candidates[0].hash, reason=Reason.OWN_HASH_WITHHELD))
         self.hashes_sent = 0
         self.confirm_id = ""
 
@@ -147,9 +152,16 @@ def _left(answer: Answer, reply: Confirmation) -> int:
 
 
 def _in_order(candidates: Sequence[Candidate]) -> tuple[HashValue, ...]:
-    """Distinct hashes, strongest digest first, then perceptual ones, the likeliest hit first."""
+    """Distinct hashes: strongest digest first, then listed perceptual ones, the likeliest first, then the
+    picture's own, which is near a listed one but is nobody's business before those were denied."""
     ranked = sorted(
         candidates,
-        key=lambda hit: (_ORDER.index(hit.hash.algorithm), hit.distance_bits, -hit.chain_length, hit.flips),
+        key=lambda hit: (
+            hit.own,
+            _ORDER.index(hit.hash.algorithm),
+            hit.distance_bits,
+            -hit.chain_length,
+            hit.flips,
+        ),
     )
     return tuple(dict.fromkeys(hit.hash for hit in ranked))

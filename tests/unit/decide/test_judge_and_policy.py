@@ -86,6 +86,43 @@ def test_a_listed_perceptual_hash_is_held_even_at_distance_zero() -> None:
     assert ruling_of(verdict) == Ruling(action=Action.QUARANTINE, rule="matched_near")
 
 
+def near_verdict(*, listed_distance: int = 0, service_distance: int = 0, own: bool = False) -> Verdict:
+    """A confirmed near hit: `listed_distance` is known here, `service_distance` is what the service says."""
+    candidate = Candidate(hash=PDQ, section="near/pdq/1", distance_bits=listed_distance, own=own)
+    return judge(
+        verdict_of().fingerprint,
+        candidates=(candidate,),
+        confirmation=Confirmation(
+            answers=(listed(BASELINE, hash_=PDQ, distance_bits=service_distance),), hashes_sent=1
+        ),
+        release=RELEASE,
+    )
+
+
+def test_the_distance_of_a_reconstructed_hash_is_that_to_the_picture() -> None:
+    (match,) = near_verdict(listed_distance=17).matches
+    assert (match.distance_bits, match.exact) == (17, False)
+
+
+def test_a_near_match_may_be_set_to_block_when_it_is_close_and_the_listed_hash_was_confirmed() -> None:
+    block = {"matched_near": "block"}
+    assert ruling_of(near_verdict(listed_distance=31), rules=block).action is Action.BLOCK
+    for loose in (near_verdict(listed_distance=32), near_verdict(service_distance=12, own=True)):
+        assert ruling_of(loose, rules=block) == Ruling(action=Action.QUARANTINE, rule="matched_near_loose")
+
+
+@pytest.mark.parametrize("row", ["matched_near_loose", "matched_test_near"])
+def test_some_rows_may_never_block(row: str) -> None:
+    with pytest.raises(ConfigurationError, match="must not block"):
+        TablePolicy(PolicyConfig(rules={row: "block"}))
+
+
+def test_a_search_that_was_cut_off_is_unconfirmed_and_held() -> None:
+    verdict = verdict_of(filter_reasons=(Reason.PROBE_OVERFLOW,))
+    assert (verdict.outcome, verdict.reasons) == (Outcome.UNCONFIRMED, (Reason.PROBE_OVERFLOW,))
+    assert ruling_of(verdict) == Ruling(action=Action.QUARANTINE, rule="unconfirmed_probe_overflow")
+
+
 def test_a_match_without_categories_is_blocked_as_v1_publishes_none() -> None:
     assert ruling_of(verdict_of(listed())).action is Action.BLOCK
 
