@@ -67,7 +67,7 @@ def test_a_malformed_setting_is_named_without_a_secret(variable: str, value: str
 
 def test_views_are_those_that_the_filter_knows() -> None:
     assert set(VIEWS) == {str(orientation) for orientation in Orientation}
-    assert DEFAULT_VIEWS == tuple(map(str, DEFAULT_ORIENTATIONS))
+    assert tuple(map(str, DEFAULT_ORIENTATIONS)) == DEFAULT_VIEWS
     config = Config.from_env({"III_MODE": "shadow", "III_FILTER_VIEWS": "upright, rotate-90"})
     assert config.filter.views == ("upright", "rotate-90")
 
