@@ -24,6 +24,11 @@ Int64 = NDArray[np.int64]
 _GROUPS = 8
 _GROUP_FROM_PX = 256
 
+#: Multiplications of one product at most. OpenBLAS gives larger ones to threads of its own, which gain
+#: nothing on matrices this small and wait for their work by spinning: beside other busy threads a
+#: picture then takes four times as long, and twice the CPU always (measured, 2 cores). Its limit is 2^19.
+_PRODUCT_IN_ONE_THREAD = 1 << 18
+
 #: Pixels that are multiplied at a time: their float copy stays in the second-level cache.
 _PIXELS_AT_A_TIME = 200_000
 
@@ -100,7 +105,7 @@ class AxisMatrix:
         out = np.empty((self.rows, wide.shape[1]), np.float32)
         for numbers, low, block in self.groups:
             high = low + block.shape[1]
-            step = max(_PIXELS_AT_A_TIME // block.shape[1], 1)
+            step = max(min(_PIXELS_AT_A_TIME // block.shape[1], _PRODUCT_IN_ONE_THREAD // block.size), 1)
             for first in range(0, wide.shape[1], step):
                 columns = slice(first, first + step)
                 out[numbers, columns] = block @ wide[low:high, columns].astype(np.float32, copy=False)
