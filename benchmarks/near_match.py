@@ -1,7 +1,7 @@
 """Evaluates near match on real pictures: recall, false candidates, bytes and milliseconds, in one run.
 
     python -m benchmarks.near_match [FOLDER ...] [--debian] [--listed 1400000] [--crops 30]
-                                    [--json FILE] [--plot FILE.svg]
+                                    [--extension-probes 16384] [--json FILE] [--plot FILE.svg]
 
 Half of the photographs (with crops of them) are listed among random, balanced filler, in a segment that the
 real publisher builds; the other half are the innocents. Without FOLDER the pictures are those that
@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,17 +54,19 @@ BANDS: Final = ((0, 15), (16, 23), (24, 31))
 VIEWS: Final = len(DEFAULT_ORIENTATIONS)
 BATCH: Final = 16
 TEXT_PAGES: Final = 400
+#: Crops of each listed photograph that are altered beside the whole one.
+ALTERED_CROPS: Final = 3
 LARGE_FROM: Final = 4_000_000
 PRACTICE_BELOW: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A picture that near match may be asked about."""
+    """A picture that near match may be asked about; the pixels only of those that are altered."""
 
     kind: str
-    pixels: Image.Image
     hashed: PdqHash
+    pixels: Image.Image | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,49 +80,59 @@ class Pair:
     closed: bool
 
 
-def hashed(kind: str, pixels: Image.Image) -> Picture | None:
-    """The picture, unless its hash says too little of it to be probed (quality, margins)."""
-    value = pdq(np.asarray(pixels))[Algorithm.PDQ]
-    return None if value.gates else Picture(kind=kind, pixels=pixels, hashed=value)
-
-
 def stored(value: PdqHash) -> NDArray[np.float64]:
     """Coefficients as the product keeps them."""
     packed = pack_coefficients(value.coefficients.ravel().tolist(), median=value.median)
     return np.array(unpack_coefficients(packed)).reshape(16, 16)
 
 
-def gather(arguments: argparse.Namespace) -> tuple[list[Picture], list[Picture], Counter[str]]:
-    """Listed pictures, innocent pictures, and how many of each class the gates kept out."""
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Pictures of two kinds of origin, and how many of each class the gates kept out."""
+
+    listed: list[Picture]
+    innocent: list[Picture]
+    gated: Counter[str]
+
+    def add(self, side: int, kind: str, pixels: Image.Image, *, altered: bool = False) -> bool:
+        """Take a picture in, unless its hash says too little of it or it is there already."""
+        pictures = (self.listed, self.innocent)[side]
+        value = pdq(np.asarray(pixels))[Algorithm.PDQ]
+        if value.gates:
+            self.gated[kind] += 1
+            return False
+        number = int.from_bytes(value.value)
+        wholes = (int.from_bytes(p.hashed.value) for p in self.listed if altered and p.pixels is not None)
+        if any((number ^ other).bit_count() <= BRUTE_FORCE_BITS for other in wholes):
+            return False
+        keep = pixels if altered and side == 0 else None
+        pictures.append(Picture(kind=kind, hashed=value, pixels=keep))
+        return True
+
+
+def gather(arguments: argparse.Namespace) -> Corpus:
+    """Half of the origins are listed, the other half innocent."""
     sources = [source for folder in arguments.folders for source in pictures_under(folder)]
     sources = sources or list(shipped_pictures())
     if arguments.debian:
         sources += debian_pictures()
     rng = random.Random(1)
-    sides: tuple[list[Picture], list[Picture]] = ([], [])
-    gated: Counter[str] = Counter()
-
-    def add(side: int, kind: str, pixels: Image.Image) -> None:
-        if min(pixels.size) < MIN_SIDE_PX // 2:
-            return
-        picture = hashed(kind, pixels)
-        if picture is None:
-            gated[kind] += 1
-        else:
-            sides[side].append(picture)
-
+    corpus = Corpus(listed=[], innocent=[], gated=Counter())
     origins: dict[str, int] = {}
     for source in sources:
         # By origin, so that no innocent picture shows what a listed one shows.
         side = origins.setdefault(source.origin, len(origins)) % 2
         whole = load(source.path)
-        add(side, source.kind, whole)
-        if source.kind == "photo" and min(whole.size) >= MIN_SIDE_PX:
-            for crop in crops(whole, arguments.crops, rng):
-                add(side, "photo", crop)
+        if min(whole.size) < MIN_SIDE_PX // 2:
+            continue
+        photo = source.kind == "photo"
+        taken = corpus.add(side, source.kind, whole, altered=photo)
+        if photo and taken and min(whole.size) >= MIN_SIDE_PX:
+            for number, crop in enumerate(crops(whole, arguments.crops, rng)):
+                corpus.add(side, "photo", crop, altered=number < ALTERED_CROPS)
     for number in range(TEXT_PAGES):
-        add(number % 2, "text", text_page(rng))
-    return *sides, gated
+        corpus.add(number % 2, "text", text_page(rng))
+    return corpus
 
 
 def filler(count: int) -> Iterable[bytes]:
@@ -139,9 +151,11 @@ def probe(near_filter: NearFilter, coefficients: Sequence[NDArray[np.float64]]) 
 
 
 def measure_recall(near_filter: NearFilter, listed: Sequence[Picture]) -> list[Pair]:
-    """Every alteration of every listed photograph."""
+    """Every alteration of every listed photograph whose pixels are at hand."""
     pairs = []
     for picture in listed:
+        if picture.pixels is None:
+            continue
         bits = np.unpackbits(np.frombuffer(picture.hashed.value, np.uint8)[::-1], bitorder="little")
         for family, alterations in FAMILIES.items():
             copies = [pdq(np.asarray(alter(picture.pixels)))[Algorithm.PDQ] for alter in alterations]
@@ -291,13 +305,14 @@ def main() -> None:
     parser.add_argument("--debian", action="store_true")
     parser.add_argument("--listed", type=int, default=1_400_000)
     parser.add_argument("--crops", type=int, default=30, help="crops of each photograph")
-    parser.add_argument("--altered", type=int, default=120, help="listed photographs that are altered")
+    parser.add_argument("--extension-probes", type=int, default=DEFAULT_PARAMETERS.extension_probes)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
 
-    listed, innocent, gated = gather(arguments)
-    values = [picture.hashed.value for picture in listed]
+    corpus = gather(arguments)
+    values = [picture.hashed.value for picture in corpus.listed]
+    layout = LARGE_PARAMETERS if arguments.listed >= LARGE_FROM else DEFAULT_PARAMETERS
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         practice = arguments.listed < PRACTICE_BELOW
@@ -309,26 +324,25 @@ def main() -> None:
         )
         published = publisher.publish(
             [*values, *filler(arguments.listed - len(values))],
-            parameters=LARGE_PARAMETERS if arguments.listed >= LARGE_FROM else DEFAULT_PARAMETERS,
+            parameters=replace(layout, extension_probes=arguments.extension_probes),
         )
         build_s = time.perf_counter() - start
         near_filter = NearFilter([NearSegment.open(published.path)])
         count = published.header.count
-        photographs = [picture for picture in listed if picture.kind == "photo"]
-        step = max(1, len(photographs) // arguments.altered)
         result: dict[str, Any] = {
             "listed": count,
             "real_listed": len(values),
             "left_out_as_near_duplicates": published.left_out,
-            "innocent": len(innocent),
-            "kept_out_by_gates": dict(gated),
+            "innocent": len(corpus.innocent),
+            "kept_out_by_gates": dict(corpus.gated),
+            "parameters": asdict(published.header.parameters),
             "default_views": [str(orientation) for orientation in DEFAULT_ORIENTATIONS],
             "bytes_a_hash": round(published.path.stat().st_size / count, 3),
             "build_s": round(build_s, 1),
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,
-            "speed": measure_speed(near_filter, innocent),
-            "false_candidates": measure_false(near_filter, innocent, listed, count),
-            "recall": summarise_recall(measure_recall(near_filter, photographs[::step])),
+            "speed": measure_speed(near_filter, corpus.innocent),
+            "false_candidates": measure_false(near_filter, corpus.innocent, corpus.listed, count),
+            "recall": summarise_recall(measure_recall(near_filter, corpus.listed)),
         }
     text = json.dumps(result, indent=2)
     print(text)

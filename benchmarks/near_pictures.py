@@ -200,11 +200,11 @@ FAMILIES: Final[dict[str, tuple[Alteration, ...]]] = {
         lambda p: p.filter(ImageFilter.SHARPEN),
     ),
     "watermark": (
-        _watermark((0.7, 0.9), 0.04, 255),
-        _watermark((0.1, 0.4), 0.14, 90),
-        _watermark((0.02, 0.02), 0.08, 200),
+        _watermark((0.7, 0.92), 0.03, 255),
+        _watermark((0.1, 0.4), 0.14, 60),
+        _watermark((0.02, 0.02), 0.06, 160),
     ),
-    "caption": (_caption(0.06, inside=True), _caption(0.1, inside=True), _caption(0.08, inside=False)),
+    "caption": (_caption(0.04, inside=True), _caption(0.08, inside=True), _caption(0.04, inside=False)),
     "crop 2 %": (
         _cropped(0.01, 0.01, 0.01, 0.01),
         _cropped(0.02, 0, 0, 0),
@@ -212,6 +212,6 @@ FAMILIES: Final[dict[str, tuple[Alteration, ...]]] = {
         _cropped(0, 0, 0.02, 0.02),
     ),
     "rotation 1-2°": (_turned(1), _turned(-1), _turned(2)),
-    "border 2 %": (_bordered(0.02, "white"), _bordered(0.02, "black")),
+    "border 2 %": (_bordered(0.01, "white"), _bordered(0.01, "black")),  # 1 % at each side
     "mirror": (ImageOps.mirror, lambda p: _encoded("JPEG", 75)(ImageOps.mirror(p))),
 }
