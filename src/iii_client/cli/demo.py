@@ -123,16 +123,32 @@ def _resized(image: "Image.Image") -> "Image.Image":
     return image.resize((max(64, image.width * 2 // 3), max(64, image.height * 2 // 3)))
 
 
+def _watermarked(image: "Image.Image") -> "Image.Image":
+    from PIL import Image, ImageDraw, ImageFont
+
+    text_px = max(12, image.height // 16)
+    layer = Image.new("RGBA", image.size)
+    ImageDraw.Draw(layer).text(
+        (image.width - 8 * text_px, image.height - 1.6 * text_px),
+        "example.org",
+        fill=(255, 255, 255, 128),
+        font=ImageFont.load_default(text_px),
+    )
+    return Image.alpha_composite(image.convert("RGBA"), layer).convert("RGB")
+
+
 def _captioned(image: "Image.Image") -> "Image.Image":
     from PIL import ImageDraw, ImageFont
 
-    text_px = max(12, image.height // 14)
+    text_px = max(12, image.height // 20)
     draw = ImageDraw.Draw(image)
-    draw.rectangle((0, image.height - 2 * text_px, image.width, image.height), fill="black")
     draw.text(
-        (text_px, image.height - 1.6 * text_px),
-        "seen on example.org",
+        (image.width // 2, image.height - text_px),
+        "SEEN ON EXAMPLE.ORG",
+        anchor="ms",
         fill="white",
+        stroke_fill="black",
+        stroke_width=max(1, text_px // 12),
         font=ImageFont.load_default(text_px),
     )
     return image
@@ -147,6 +163,7 @@ def _mirrored(image: "Image.Image") -> "Image.Image":
 _COPIES: "dict[str, Callable[[Image.Image], Image.Image]]" = {
     "re-encoded": lambda image: image,
     "resized": _resized,
+    "watermarked": _watermarked,
     "captioned": _captioned,
     "mirrored": _mirrored,
 }
@@ -194,9 +211,7 @@ def _show(results: list[tuple[Upload, Decision]]) -> int:
         if upload.kind in _COPIES
     )
     if missed:
-        out.print(
-            f"{plural(missed, 'edited copy').replace('copys', 'copies')} not found: "
-            "this version looks perceptual hashes up exactly."
-        )
+        copies = "1 edited copy" if missed == 1 else f"{missed} edited copies"
+        out.print(f"{copies} not found: the perceptual hash does not see through every edit.")
     whole = all(decision.verdict.outcome is Outcome.MATCHED for decision in exact)
     return ExitCode.NO_MATCH if whole and not sent_innocent else ExitCode.INCOMPLETE
