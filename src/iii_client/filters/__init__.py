@@ -23,8 +23,11 @@ from iii_client.filters.lookup import (
     open_snapshot,
     utc_now,
 )
+from iii_client.filters.near_lookup import NearSections
+from iii_client.filters.views import DEFAULT_ORIENTATIONS, Orientation
 
 __all__ = [
+    "DEFAULT_ORIENTATIONS",
     "Bundle",
     "BundleSection",
     "BypassFilter",
@@ -32,6 +35,8 @@ __all__ = [
     "ExactSection",
     "ExactSections",
     "FilterSnapshot",
+    "NearSections",
+    "Orientation",
     "Section",
     "SectionKind",
     "open_bundle",

@@ -15,6 +15,9 @@ from typing import Protocol
 from iii_client.errors import FilterFormatError
 from iii_client.filters.bloom import BATCH_FROM_KEYS, ExactSection
 from iii_client.filters.bundle import Bundle, parse_bundle
+from iii_client.filters.near_lookup import NearSections
+from iii_client.filters.near_segment import NearSegment
+from iii_client.filters.views import DEFAULT_ORIENTATIONS, Orientation
 from iii_client.model import (
     Algorithm,
     Candidate,
@@ -22,6 +25,7 @@ from iii_client.model import (
     Freshness,
     HashValue,
     LookUp,
+    NearInfo,
     PerceptualHash,
     Release,
     ReleaseId,
@@ -139,17 +143,46 @@ def _joined(parts: Sequence[LookUp]) -> LookUp:
     )
 
 
-def open_snapshot(path: Path, *, release: Release, clock: Clock = utc_now) -> FilterSnapshot:
-    """Map an installed bundle. Takes the same time whatever its size; reads only its headers.
+def open_snapshot(
+    path: Path,
+    *,
+    release: Release,
+    near: Sequence[Path] = (),
+    orientations: tuple[Orientation, ...] = DEFAULT_ORIENTATIONS,
+    clock: Clock = utc_now,
+) -> FilterSnapshot:
+    """Map an installed release. Takes the same time whatever its size; reads only headers.
+
+    Args:
+        path: the bundle of exact sections.
+        release: what the installed pointer says.
+        near: the near segments' files, aligned with `release.near`.
+        orientations: views that each picture is asked as in the near segments.
+        clock: tells how old the release is.
 
     Raises:
-        FilterFormatError: the file is no bundle, or not of this release.
-        OSError: the file cannot be opened.
+        FilterFormatError: a file is not what the release says.
+        OSError: a file cannot be opened.
     """
     bundle, exact = open_bundle(path)
     if bundle.release != release.id:
         raise FilterFormatError(f"the file holds release {bundle.release}, not {release.id}", offset=16)
-    return FilterSnapshot(release=release, sections=[exact], clock=clock)
+    sections: list[Section] = [exact]
+    if release.near:
+        segments = [_open_segment(file, info) for file, info in zip(near, release.near, strict=True)]
+        sections.append(
+            NearSections(segments, orientations=orientations, withdrawn=frozenset(release.withdrawn))
+        )
+    return FilterSnapshot(release=release, sections=sections, clock=clock)
+
+
+def _open_segment(path: Path, info: NearInfo) -> NearSegment:
+    segment = NearSegment.open(path)
+    header = segment.header
+    found = (header.algorithm, header.number, header.count, header.size_bytes, header.practice)
+    if found != (info.algorithm, info.number, info.count, info.size_bytes, info.practice):
+        raise FilterFormatError(f"the file of {info.name} holds another near segment")
+    return segment
 
 
 def open_bundle(path: Path) -> tuple[Bundle, ExactSections]:

@@ -1,8 +1,10 @@
 """Releases of the filter: identity, sections and freshness."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from iii_client.model.hashes import Algorithm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -36,7 +38,7 @@ NO_RELEASE = ReleaseId(epoch=0, sequence=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SectionInfo:
-    """One section of a release, as signed: an exact Bloom filter (or, later, a near segment).
+    """One exact section of a release, as signed: a Bloom filter of one algorithm's hashes.
 
     Attributes:
         name: algorithm name for exact sections.
@@ -54,8 +56,43 @@ class SectionInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NearInfo:
+    """One near segment of a release, as signed. It is immutable: what a name stands for never changes.
+
+    Attributes:
+        algorithm: the convention of its hashes, `PDQ` or `PDQ_512`.
+        number: from 1, within its convention.
+        count: hashes in it.
+        size_bytes: of its file.
+        practice: it may hold so few hashes that they could be read back: harmless pictures only.
+        sha256: of its file, hexadecimal.
+    """
+
+    algorithm: Algorithm
+    number: int
+    count: int
+    size_bytes: int
+    practice: bool
+    sha256: str
+
+    @property
+    def name(self) -> str:
+        """The section that its hits name, e.g. `near/pdq/1`."""
+        return f"near/{self.algorithm}/{self.number}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
-    """One signed, published version of the filter."""
+    """One signed, published version of the filter.
+
+    Attributes:
+        id: epoch and sequence.
+        sections: the exact sections.
+        size_bytes, sha256: of the bundle that holds the exact sections.
+        signed_at, expires_at: of the newest metadata that vouches for it.
+        near: its near segments, by convention and number; each is a file of its own.
+        withdrawn: SHA-256 of hashes in near segments that are listed no more, ascending.
+    """
 
     id: ReleaseId
     sections: tuple[SectionInfo, ...]
@@ -63,6 +100,13 @@ class Release:
     sha256: str
     signed_at: datetime
     expires_at: datetime
+    near: tuple[NearInfo, ...] = ()
+    withdrawn: tuple[bytes, ...] = field(default=(), repr=False)
+
+    @property
+    def is_practice(self) -> bool:
+        """Whether part of it was made for practice and must not be relied on."""
+        return any(segment.practice for segment in self.near)
 
 
 class Freshness(StrEnum):

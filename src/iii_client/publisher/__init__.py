@@ -6,12 +6,13 @@ re-sign. The sandbox publishes through this room and nothing else.
 
 from iii_client.publisher.build import build_bundle, test_picture_entries
 from iii_client.publisher.lists import FULL_QUALITY, ListEntry, read_csv, write_csv
-from iii_client.publisher.repository import FilterRepository
+from iii_client.publisher.repository import FilterRepository, PublishReport
 
 __all__ = [
     "FULL_QUALITY",
     "FilterRepository",
     "ListEntry",
+    "PublishReport",
     "build_bundle",
     "read_csv",
     "test_picture_entries",

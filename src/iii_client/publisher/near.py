@@ -20,8 +20,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 
-from iii_client.errors import PublishError
+from iii_client.errors import FilterFormatError, PublishError
 from iii_client.filters.near_fill import check_fill
 from iii_client.filters.near_segment import CONVENTIONS, NearHeader, NearSegment
 from iii_client.filters.ring_chain import (
@@ -92,14 +93,41 @@ class NearPublisher:
         self._minimum_count = minimum_count
 
     def segments(self) -> tuple[PublishedSegment, ...]:
-        """What was published, in order; a file that is missing is built anew, byte for byte the same."""
+        """What was published, in order; a file that is missing is built anew, byte for byte the same.
+
+        Raises:
+            PublishError: the ledger is damaged, or is one of practice and this publisher is not, or vice
+                versa.
+        """
         published = []
         for number in self._numbers():
             header, path = self._header(number), self._path(number, _SEGMENT_SUFFIX)
+            if header.practice is not self._practice:
+                raise PublishError(
+                    "practice and real near segments cannot stand in one repository",
+                    hint="Name other folders for one of them.",
+                )
             if not path.exists():
                 self._write_segment(header, self._hashes(number))
             published.append(PublishedSegment(path=path, header=header))
         return tuple(published)
+
+    def fresh(self, hashes: Iterable[bytes]) -> Hashes:
+        """What the next segment of these hashes would hold: (n, 32) bytes, ascending.
+
+        Raises:
+            PublishError: a value is not 32 bytes long, or the ledger is damaged.
+        """
+        return self._fresh(hashes_array(hashes))
+
+    def held(self, hashes: Iterable[bytes]) -> frozenset[bytes]:
+        """Which of these hashes stand in a segment.
+
+        Raises:
+            PublishError: a value is not 32 bytes long, or the ledger is damaged.
+        """
+        offered = hashes_array(hashes)
+        return frozenset(value.tobytes() for value in offered[_is_in(offered, self._all_published())])
 
     def publish(
         self, hashes: Iterable[bytes], *, parameters: NearParameters = DEFAULT_PARAMETERS
@@ -116,14 +144,19 @@ class NearPublisher:
         """
         published = self.segments()
         if len(published) >= MAXIMUM_SEGMENTS:
-            raise PublishError(f"{len(published)} near segments are live, {MAXIMUM_SEGMENTS} may be")
+            raise PublishError(
+                f"{len(published)} near segments are live, {MAXIMUM_SEGMENTS} may be",
+                hint="Segments are never built again: begin with a new data directory."
+                if self._practice
+                else "Gather more new hashes before each segment; leave these out until there is room.",
+            )
         if any(segment.header.algorithm is not self._algorithm for segment in published):
             raise PublishError(
                 f"this list is published under another convention than {self._algorithm}",
                 hint="One convention a list: the same pictures under two would be two filters of one list.",
             )
-        offered = _as_array(hashes)
-        new = fresh_hashes(offered, self._all_published())
+        offered = hashes_array(hashes)
+        new = self._fresh(offered)
         if len(new) < self._minimum_count:
             raise PublishError(
                 f"{len(new)} new hashes of {len(offered)} offered, {self._minimum_count} make a segment",
@@ -146,6 +179,11 @@ class NearPublisher:
         self._remember(header, new)
         path = self._write_segment(header, new)
         return PublishedSegment(path=path, header=header, left_out=len(offered) - len(new))
+
+    def _fresh(self, offered: Hashes) -> Hashes:
+        published = self._all_published()
+        # Most of a list was published before, to the bit: only the rest needs the search for relatives.
+        return fresh_hashes(offered[~_is_in(offered, published)], published)
 
     def _remember(self, header: NearHeader, hashes: Hashes) -> None:
         """Ledger before segment: after a crash in between, `segments` builds the same file again."""
@@ -172,10 +210,16 @@ class NearPublisher:
         return range(1, number)
 
     def _header(self, number: int) -> NearHeader:
-        return NearHeader.from_bytes(self._path(number, _HEADER_SUFFIX).read_bytes())
+        try:
+            return NearHeader.from_bytes(self._path(number, _HEADER_SUFFIX).read_bytes())
+        except FilterFormatError as error:
+            raise PublishError(f"the ledger of near segment {number} is damaged") from error
 
     def _hashes(self, number: int) -> Hashes:
-        raw = np.fromfile(self._path(number, _HASHES_SUFFIX), np.uint8)
+        try:
+            raw = np.fromfile(self._path(number, _HASHES_SUFFIX), np.uint8)
+        except FileNotFoundError:
+            raw = np.empty(0, np.uint8)
         if len(raw) != HASH_BYTES * self._header(number).count:
             raise PublishError(f"the ledger of near segment {number} has lost or gained hashes")
         return raw.reshape(-1, HASH_BYTES)
@@ -188,7 +232,15 @@ class NearPublisher:
         return self._directory / f"{number}{suffix}"
 
 
-def _as_array(hashes: Iterable[bytes]) -> Hashes:
+def _is_in(hashes: Hashes, others: Hashes) -> NDArray[np.bool_]:
+    """Whether each hash is one of the others, to the bit: (n,)."""
+    whole, known = (np.ascontiguousarray(h).view(f"S{HASH_BYTES}").ravel() for h in (hashes, others))
+    # numpy compares without trailing zero bytes, which changes nothing between values of one width.
+    found: NDArray[np.bool_] = np.isin(whole, known)
+    return found
+
+
+def hashes_array(hashes: Iterable[bytes]) -> Hashes:
     """(n, 32) bytes of single values.
 
     Raises:

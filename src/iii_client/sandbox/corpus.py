@@ -244,6 +244,15 @@ class Corpus:
                     categories=_categories((source, scheme, code) for *_, scheme, code, _ in labels),
                 )
 
+    def withdrawn(self) -> tuple[HashValue, ...]:
+        """Every hash that was listed and stands on no list any more."""
+        with self._lock:
+            rows = self._db.execute(
+                "SELECT algorithm, value FROM entries GROUP BY algorithm, value HAVING min(withdrawn) "
+                "ORDER BY algorithm, value"
+            ).fetchall()
+        return tuple(HashValue(algorithm=Algorithm(algorithm), value=value) for algorithm, value in rows)
+
     def find(self, value: HashValue) -> tuple[Found, ...]:
         """What is listed at this hash or, for a perceptual one, within its algorithm's distance of it.
 

@@ -50,7 +50,9 @@ class Sandbox:
         self._port = listener.getsockname()[1]
         self._corpus = Corpus(data_dir / "corpus.db")
         self._corpus.add_entries(test_picture_entries(), kind=KIND_TEST)
-        self._repository = FilterRepository.open_or_create(data_dir / "filter", keys_dir=data_dir / "keys")
+        self._repository = FilterRepository.open_or_create(
+            data_dir / "filter", keys_dir=data_dir / "keys", practice=True
+        )
         replace_durably(data_dir / "root.json", self._repository.root_bytes)
         self._service_login, self._filter_login = _logins(data_dir / "credentials.json")
         self._server: uvicorn.Server | None = None
@@ -123,8 +125,15 @@ class Sandbox:
         return self._corpus
 
     def publish(self) -> ReleaseId:
-        """Publish what is listed as a filter release; nothing new when nothing changed."""
-        return self._repository.publish_base(self._corpus.entries())
+        """Publish what is listed as a filter release; nothing new when nothing changed.
+
+        Near segments are immutable: whatever is listed after a release makes another one, and 16 may be.
+
+        Raises:
+            PublishError: there are 16; or a list has hashes under both conventions of PDQ.
+        """
+        report = self._repository.publish_base(self._corpus.entries(), withdrawn=self._corpus.withdrawn())
+        return report.release
 
     # --- the server -------------------------------------------------------------------------------------
 

@@ -34,9 +34,22 @@ def sha256(tree: Mapping[str, Any], key: str) -> str:
     return value
 
 
+def flag(tree: Mapping[str, Any], key: str) -> bool:
+    """True or false."""
+    value = tree[key]
+    if value is not True and value is not False:
+        raise ValueError(f"{key} must be true or false")
+    return bool(value)
+
+
 def rows(tree: Mapping[str, Any], key: str, most: int) -> list[Any]:
     """A list of 1 to `most` things."""
     value = tree[key]
     if not isinstance(value, list) or not 1 <= len(value) <= most:
         raise ValueError(f"{key} must have 1 to {most} rows")
     return value
+
+
+def rows_if_any(tree: Mapping[str, Any], key: str, most: int) -> list[Any]:
+    """A list of 1 to `most` things, or nothing where there is no such field."""
+    return rows(tree, key, most) if key in tree else []

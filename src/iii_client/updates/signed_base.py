@@ -7,12 +7,18 @@ more; anything wrong in a known one is a trust failure, because it was signed.
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from iii_client.errors import GateError
 from iii_client.model import Algorithm, HashValue, ReleaseId, SectionInfo
 from iii_client.updates.fields import number, rows, sha256, text
+from iii_client.updates.signed_near import (
+    NearTarget,
+    near_targets_from,
+    withdrawn_from,
+    withdrawn_to_json,
+)
 
 #: A section is sized to stay below this fill, in thousandths; pybloom-live's full section has 500.
 MAX_FILL_PERMILLE = 520
@@ -34,6 +40,8 @@ class SignedBase:
         sha256: of the whole file, hexadecimal.
         max_fill_permille: largest share of set bits a section may have, in thousandths.
         canaries: hashes that the bundle lists (those of the test picture) and that must hit.
+        near: the near segments of this release; none of another may stand beside it.
+        withdrawn: SHA-256 of hashes in near segments that are listed no more, ascending.
     """
 
     release: ReleaseId
@@ -41,10 +49,12 @@ class SignedBase:
     sha256: str
     max_fill_permille: int = MAX_FILL_PERMILLE
     canaries: tuple[HashValue, ...] = ()
+    near: tuple[NearTarget, ...] = ()
+    withdrawn: tuple[bytes, ...] = field(default=(), repr=False)
 
     def to_custom(self) -> dict[str, Any]:
         """The fields as they are signed."""
-        return {
+        custom = {
             "epoch": self.release.epoch,
             "sequence": self.release.sequence,
             "sha256": self.sha256,
@@ -52,6 +62,11 @@ class SignedBase:
             "sections": [section_to_json(section) for section in self.sections],
             "canaries": [{"algorithm": str(c.algorithm), "value": c.hex} for c in self.canaries],
         }
+        if self.near:
+            custom["near"] = [target.to_json() for target in self.near]
+        if self.withdrawn:
+            custom["withdrawn"] = withdrawn_to_json(self.withdrawn)
+        return custom
 
     @classmethod
     def from_custom(cls, custom: Any) -> "SignedBase":
@@ -67,6 +82,8 @@ class SignedBase:
                 max_fill_permille=number(custom, "max_fill_permille", 1),
                 sections=tuple(section_from_json(s) for s in rows(custom, "sections", MAX_SECTIONS)),
                 canaries=tuple(_canary(row) for row in rows(custom, "canaries", MAX_CANARIES)),
+                near=near_targets_from(custom, "near"),
+                withdrawn=withdrawn_from(custom, "withdrawn"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise GateError(

@@ -45,6 +45,7 @@ from iii_client.filters import Clock
 from iii_client.updates.durable import sync_tree
 from iii_client.updates.fetcher import RepositoryFetcher
 from iii_client.updates.signed_base import SignedBase, base_path, newest_base
+from iii_client.updates.signed_near import NearTarget, SignedSegment
 
 #: Lifetime of snapshot and timestamp: expiry minus this is the signing time, which ages the filter.
 ONLINE_LIFETIME = timedelta(days=7)
@@ -58,22 +59,23 @@ _STAYS = "The filter in use stays."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TrustedBase:
-    """The base that the repository vouches for.
+class TrustedFile:
+    """A file that the repository vouches for.
 
     Attributes:
-        signed: what the offline key says about it.
         url: where its bytes are.
-        size_bytes: of the file.
-        signed_at, expires_at: of the timestamp, which says that nothing newer exists.
+        sha256: of all of them, hexadecimal.
+        target: length and hash as signed.
     """
 
-    signed: SignedBase
     url: str
-    size_bytes: int
-    signed_at: datetime
-    expires_at: datetime
+    sha256: str
     target: TargetFile
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length."""
+        return int(self.target.length)
 
     def verify(self, file: BinaryIO) -> None:
         """Check a file's length and hash against what was signed.
@@ -83,6 +85,32 @@ class TrustedBase:
         """
         with named_errors(None):
             self.target.verify_length_and_hashes(file)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedSegment:
+    """A near segment: what the offline key says about it, and its file."""
+
+    signed: SignedSegment
+    file: TrustedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedBase:
+    """The base that the repository vouches for.
+
+    Attributes:
+        signed: what the offline key says about it.
+        file: the bundle of its exact sections.
+        segments: its near segments, in the order in which it names them.
+        signed_at, expires_at: of the timestamp, which says that nothing newer exists.
+    """
+
+    signed: SignedBase
+    file: TrustedFile
+    segments: tuple[TrustedSegment, ...]
+    signed_at: datetime
+    expires_at: datetime
 
 
 class TrustedRepository:
@@ -129,10 +157,11 @@ class TrustedRepository:
             )
 
     def base(self) -> TrustedBase:
-        """The newest base.
+        """The newest base, with the near segments that it names.
 
         Raises:
             NoFilterError: nothing is published yet.
+            SignatureError: nobody vouches for a part of it.
             GateError: its signed description is nonsense.
         """
         targets = Metadata[Targets].from_file(str(self._metadata_dir / "targets.json"))
@@ -142,23 +171,40 @@ class TrustedRepository:
                 "the repository has published no filter yet", hint="Ask the publisher of the filter."
             )
         path = base_path(epoch)
+        target = self._target(path)
+        signed = SignedBase.from_custom(target.unrecognized_fields.get("custom"))
+        if signed.release.epoch != epoch or target.hashes.get("sha256") != signed.sha256:
+            raise GateError("the signed description contradicts its target", hint=_STAYS)
+        return TrustedBase(
+            signed=signed,
+            file=self._file(path, target, signed.sha256),
+            segments=tuple(map(self._segment, signed.near)),
+            signed_at=self.signed_at,
+            expires_at=self.expires_at,
+        )
+
+    def _segment(self, named: NearTarget) -> TrustedSegment:
+        """The segment that a base names, described by its own target: three statements that must agree."""
+        target = self._target(named.path)
+        signed = SignedSegment.from_custom(target.unrecognized_fields.get("custom"))
+        offered = NearTarget(
+            path=named.path, sha256=target.hashes.get("sha256", ""), size_bytes=int(target.length)
+        )
+        if not named == signed.target == offered:
+            raise GateError("a near segment is not the one that the release names", hint=_STAYS)
+        return TrustedSegment(signed=signed, file=self._file(named.path, target, named.sha256))
+
+    def _target(self, path: str) -> TargetFile:
         with named_errors(None):
             target = self._tuf.get_targetinfo(path)
         # None would mean "nobody vouches for it", which is no way of saying "up to date".
         if target is None:
-            raise SignatureError("no trusted role vouches for the newest base", hint=_STAYS)
-        signed = SignedBase.from_custom(target.unrecognized_fields.get("custom"))
-        if signed.release.epoch != epoch or target.hashes.get("sha256") != signed.sha256:
-            raise GateError("the signed description contradicts its target", hint=_STAYS)
+            raise SignatureError("no trusted role vouches for a part of the newest release", hint=_STAYS)
+        return target
+
+    def _file(self, path: str, target: TargetFile, sha256: str) -> TrustedFile:
         folder, _, name = path.rpartition("/")
-        return TrustedBase(
-            signed=signed,
-            url=f"{self._url}/targets/{folder}/{signed.sha256}.{name}",
-            size_bytes=target.length,
-            signed_at=self.signed_at,
-            expires_at=self.expires_at,
-            target=target,
-        )
+        return TrustedFile(url=f"{self._url}/targets/{folder}/{sha256}.{name}", sha256=sha256, target=target)
 
 
 def parse_root(root: bytes) -> Metadata[Root]:

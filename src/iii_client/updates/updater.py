@@ -1,13 +1,15 @@
 """Update: bring the installed filter up to date, or keep it and say why not.
 
-    lock → pinned root → TUF refresh → newest base → (download → verify → gates → install)
+    lock → pinned root → TUF refresh → newest base → near segments that are not here → its bundle → install
 
-Whatever fails, the filter in use stays in use. Signatures are necessary and not sufficient: after them,
-gates that trust no key check that the file is a filter, is the one described, and finds what it must.
+Every file is downloaded, verified, and judged by gates that trust no signature (`gates.py`), before it is
+moved to where it is used. Whatever fails, the filter in use stays in use.
 """
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,18 +21,14 @@ from iii_client.errors import (
     GateError,
     LengthOrHashError,
     NoFilterError,
-    RollbackError,
 )
-from iii_client.filters import Clock, open_bundle, utc_now
-from iii_client.filters.bundle import MAX_BUNDLE_BYTES
+from iii_client.filters import Clock, utc_now
 from iii_client.model import NO_RELEASE, Release, ReleaseId
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
+from iii_client.updates.gates import check_bundle, check_order, check_segment, check_sizes, check_together
 from iii_client.updates.pinning import bind_pinned_root, check_pinned_root
-from iii_client.updates.signed_base import SignedBase
 from iii_client.updates.store import FilterStore
-from iii_client.updates.trust import MAX_ROOT_BYTES, TrustedBase, TrustedRepository, named_errors
-
-_STAYS = "The filter in use stays. Tell the publisher of the filter."
+from iii_client.updates.trust import MAX_ROOT_BYTES, TrustedBase, TrustedFile, TrustedRepository, named_errors
 
 logger = logging.getLogger(__name__)
 
@@ -116,16 +114,17 @@ class Updater:
         bind_pinned_root(self.store.metadata_dir, root)
         base = repository.base()
         installed = self._installed()
-        _check_order(base.signed, installed, min_epoch=self._config.min_epoch)
         release = _as_release(base)
+        check_order(release, installed, min_epoch=self._config.min_epoch)
+        check_sizes(release)
         changed = installed is None or installed.id != release.id or not self._is_intact()
         if changed:
-            file = self._download(base, fetcher)
-            try:
-                _check_gates(file, base.signed)
-            except GateError:
-                file.unlink(missing_ok=True)
-                raise
+            self._forget_downloads(base)
+            self._fetch_segments(base, fetcher)
+            file = self._download(base.file, fetcher)
+            with _removed_if_refused(file):
+                check_bundle(file, base.signed)
+                check_together([self.store.near_file(segment) for segment in release.near])
             self.store.install(file, release)
             logger.info("installed filter release %s", release.id)
         else:
@@ -155,20 +154,38 @@ class Updater:
             return False
         return True
 
-    def _download(self, base: TrustedBase, fetcher: RepositoryFetcher) -> Path:
+    def _fetch_segments(self, base: TrustedBase, fetcher: RepositoryFetcher) -> None:
+        """Bring the near segments that are not here. Each is immutable: it is fetched and judged once, and
+        stays where it is if the rest of this update fails."""
+        for segment in base.segments:
+            info = segment.signed.info
+            if info.practice:
+                logger.warning("%s is a practice segment of %d hashes, for tests only", info.name, info.count)
+            if self.store.has_near(info):
+                continue
+            file = self._download(segment.file, fetcher)
+            with _removed_if_refused(file):
+                check_segment(file, segment.signed)
+            self.store.install_near(file, info)
+            logger.info("installed near segment %s, %d bytes", info.name, info.size_bytes)
+
+    def _forget_downloads(self, base: TrustedBase) -> None:
+        """Remove what interrupted downloads of other releases left."""
+        wanted = {self._part(file) for file in (base.file, *(segment.file for segment in base.segments))}
+        for path in self.store.downloads_dir.iterdir():
+            if path not in wanted:
+                path.unlink(missing_ok=True)
+
+    def _part(self, file: TrustedFile) -> Path:
+        return self.store.downloads_dir / f"{file.sha256}.part"
+
+    def _download(self, file: TrustedFile, fetcher: RepositoryFetcher) -> Path:
         """The verified file. What an interrupted download of the same file left is not asked again."""
-        if base.size_bytes > MAX_BUNDLE_BYTES:
-            raise GateError(
-                f"the filter has {base.size_bytes} bytes, at most {MAX_BUNDLE_BYTES} are allowed", hint=_STAYS
-            )
-        part = self.store.downloads_dir / f"{base.signed.sha256}.part"
-        for other in self.store.downloads_dir.iterdir():
-            if other != part:
-                other.unlink(missing_ok=True)
+        part = self._part(file)
         kept = part.stat().st_size if part.exists() else 0
         while True:
             try:
-                _fetch(base, fetcher, part, offset=kept if kept <= base.size_bytes else 0)
+                _fetch(file, fetcher, part, offset=kept if kept <= file.size_bytes else 0)
             except LengthOrHashError:
                 part.unlink(missing_ok=True)
                 if not kept:
@@ -179,20 +196,29 @@ class Updater:
                 return part
 
 
-def _fetch(base: TrustedBase, fetcher: RepositoryFetcher, part: Path, *, offset: int) -> None:
+def _fetch(trusted: TrustedFile, fetcher: RepositoryFetcher, part: Path, *, offset: int) -> None:
     """Complete `part` from `offset` on, and verify all of it."""
     descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "r+b") as file:
-        if offset < base.size_bytes:
+        if offset < trusted.size_bytes:
             with (
                 named_errors(fetcher),
-                fetcher.open(base.url, max_bytes=base.size_bytes, offset=offset) as (start, chunks),
+                fetcher.open(trusted.url, max_bytes=trusted.size_bytes, offset=offset) as (start, chunks),
             ):
                 file.seek(start)
                 file.truncate()
                 for chunk in chunks:
                     file.write(chunk)
-        base.verify(file)
+        trusted.verify(file)
+
+
+@contextmanager
+def _removed_if_refused(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except GateError:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def _read_root(path: str) -> bytes:
@@ -216,47 +242,14 @@ def _read_root(path: str) -> bytes:
     return content
 
 
-def _check_order(signed: SignedBase, installed: Release | None, *, min_epoch: int) -> None:
-    """No older release than was required or seen, and no second one under the same name."""
-    offered = signed.release
-    if offered.epoch < min_epoch:
-        raise RollbackError(
-            f"the repository offers epoch {offered.epoch}, at least {min_epoch} is required",
-            hint="A mirror may lag, or somebody replays old files. Check III_FILTER_MIN_EPOCH.",
-        )
-    if installed is None:
-        return
-    if offered < installed.id:
-        raise RollbackError(
-            f"the repository offers release {offered}, {installed.id} is installed", hint=_STAYS
-        )
-    if offered == installed.id and signed.sha256 != installed.sha256:
-        raise GateError(f"the repository offers other bytes as release {offered}", hint=_STAYS)
-
-
-def _check_gates(file: Path, signed: SignedBase) -> None:
-    """What no signature can excuse."""
-    try:
-        bundle, exact = open_bundle(file)
-    except FilterFormatError as error:
-        raise GateError(f"the signed file is no filter: {error}", hint=error.hint or _STAYS) from error
-    if bundle.release != signed.release:
-        raise GateError(f"the signed file holds release {bundle.release}, not {signed.release}", hint=_STAYS)
-    if tuple(section.info for section in bundle.sections) != signed.sections:
-        raise GateError("the sections of the file are not the ones described", hint=_STAYS)
-    missed = sum(canary not in exact for canary in signed.canaries)
-    if missed:
-        raise GateError(
-            f"the filter misses {missed} of {len(signed.canaries)} hashes that it must list", hint=_STAYS
-        )
-
-
 def _as_release(base: TrustedBase) -> Release:
     return Release(
         id=base.signed.release,
         sections=base.signed.sections,
-        size_bytes=base.size_bytes,
+        size_bytes=base.file.size_bytes,
         sha256=base.signed.sha256,
         signed_at=base.signed_at,
         expires_at=base.expires_at,
+        near=tuple(segment.signed.info for segment in base.segments),
+        withdrawn=base.signed.withdrawn,
     )

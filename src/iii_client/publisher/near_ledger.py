@@ -1,0 +1,160 @@
+"""All near segments of one repository: a `NearPublisher` for each convention, and what was ever in them.
+
+    <directory>/<convention>/    segments and their hashes, see near.py
+    <directory>/lists.json       list name -> the convention under which it has been published
+
+The directory is the list in the clear and the memory of what may never be published again: it lies with
+the publishing keys, never beside the repository, and a repository whose ledger is lost publishes no more.
+"""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from hashlib import sha256
+from pathlib import Path
+
+from iii_client.errors import PublishError
+from iii_client.filters.near_segment import CONVENTIONS
+from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, LARGE_PARAMETERS, MINIMUM_COUNT
+from iii_client.model import Algorithm, HashValue
+from iii_client.publisher.build import test_picture_entries
+from iii_client.publisher.near import NearPublisher, PublishedSegment, hashes_array
+from iii_client.publisher.near_duplicates import fresh_hashes
+from iii_client.publisher.sorting import SortedHashes, mixed_conventions
+from iii_client.updates.durable import replace_durably
+from iii_client.updates.signed_near import MAX_WITHDRAWN
+
+#: From so many hashes on a segment takes two more bits a key: more survivors of tier 1 need them.
+LARGE_FROM_COUNT = 4_000_000
+
+logger = logging.getLogger(__name__)
+
+
+class NearLedger:
+    """The near segments of one repository. Call it under the repository's lock.
+
+    Args:
+        directory: private (0700), made with the first segment.
+        practice: segments are for practice and may hold any number of hashes.
+        minimum_count: new hashes that make a segment; None takes the least that is allowed.
+
+    Raises:
+        PublishError: a minimum under 10,000 for real segments.
+    """
+
+    def __init__(self, directory: Path, *, practice: bool, minimum_count: int | None = None) -> None:
+        self._directory = directory
+        self._practice = practice
+        self._minimum_count = minimum_count or (1 if practice else MINIMUM_COUNT)
+        self._publishers = {
+            algorithm: NearPublisher(
+                directory / algorithm,
+                algorithm=algorithm,
+                practice=practice,
+                minimum_count=self._minimum_count,
+            )
+            for algorithm in CONVENTIONS
+        }
+
+    def segments(self) -> tuple[PublishedSegment, ...]:
+        """Every segment, by convention and number.
+
+        Raises:
+            PublishError: the ledger is damaged, or practice and real segments are mixed.
+        """
+        return tuple(segment for publisher in self._publishers.values() for segment in publisher.segments())
+
+    def gather(self, hashes: SortedHashes) -> int:
+        """Build a segment of each convention of which enough new hashes are offered.
+
+        Returns:
+            How many new hashes wait for a segment; they are in none yet.
+
+        Raises:
+            PublishError: a list changed its convention, or there is no room for another segment.
+        """
+        known = self._lists()
+        for name, convention in hashes.conventions.items():
+            if known.get(name, convention) is not convention:
+                raise mixed_conventions(name)
+        waiting = 0
+        for algorithm, values in hashes.near.items():
+            publisher = self._publishers[algorithm]
+            if not self._practice:
+                # Everybody has that picture, and before 10,000 others have gathered no segment may exist.
+                values -= {entry.hash.value for entry in test_picture_entries()}
+            count = len(publisher.fresh(values))
+            is_enough = count >= self._minimum_count
+            if is_enough or publisher.segments():
+                # Before the segment: after a crash in between the list is bound, and nothing is published.
+                known |= {name: c for name, c in hashes.conventions.items() if c is algorithm}
+                self._remember_lists(known)
+            if is_enough:
+                parameters = LARGE_PARAMETERS if count >= LARGE_FROM_COUNT else DEFAULT_PARAMETERS
+                segment = publisher.publish(values, parameters=parameters)
+                logger.info("built near segment %s/%d of %d hashes", algorithm, segment.header.number, count)
+            elif count:
+                waiting += count
+                logger.warning(
+                    "%d new %s hashes wait for a near segment, which takes %d: pictures near them are not "
+                    "found yet",
+                    count,
+                    algorithm,
+                    self._minimum_count,
+                )
+        return waiting
+
+    def without_held(self, exact: Mapping[Algorithm, frozenset[str]]) -> dict[Algorithm, frozenset[str]]:
+        """Keys of exact sections without those that a near segment holds: a hash is in one table, ever."""
+        left = dict(exact)
+        for algorithm, publisher in self._publishers.items():
+            if algorithm in left:
+                held = publisher.held(map(bytes.fromhex, left[algorithm]))
+                left[algorithm] -= {value.hex() for value in held}
+        return {algorithm: keys for algorithm, keys in left.items() if keys}
+
+    def withdrawn(self, values: Iterable[HashValue], *, listed: SortedHashes) -> tuple[bytes, ...]:
+        """What a release says about hashes that are listed no more but stand in a segment.
+
+        A hash stays in force while one within 10 bits of it is listed: for that one it stands, too.
+
+        Returns:
+            SHA-256 of each, ascending.
+
+        Raises:
+            PublishError: more than a release can name.
+        """
+        asked = list(values)
+        digests = set()
+        for algorithm, publisher in self._publishers.items():
+            held = publisher.held(value.value for value in asked if value.algorithm is algorithm)
+            still_listed = hashes_array(listed.near.get(algorithm, frozenset()))
+            gone = fresh_hashes(hashes_array(held), still_listed)
+            digests |= {sha256(value.tobytes()).digest() for value in gone}
+        if len(digests) > MAX_WITHDRAWN:
+            raise PublishError(
+                f"{len(digests)} withdrawn hashes in near segments, a release names {MAX_WITHDRAWN} at most",
+                hint="The service answers about withdrawn hashes; name only the latest here.",
+            )
+        return tuple(sorted(digests))
+
+    def _lists(self) -> dict[str, Algorithm]:
+        try:
+            content = self._lists_path.read_bytes()
+        except FileNotFoundError:
+            return {}
+        try:
+            return {str(name): Algorithm(convention) for name, convention in json.loads(content).items()}
+        except (ValueError, AttributeError):
+            raise PublishError(
+                "the ledger of published lists is damaged", hint="Restore the folder of keys from a backup."
+            ) from None
+
+    def _remember_lists(self, lists: Mapping[str, Algorithm]) -> None:
+        if lists != self._lists():
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            replace_durably(self._lists_path, json.dumps(lists, sort_keys=True).encode())
+
+    @property
+    def _lists_path(self) -> Path:
+        return self._directory / "lists.json"

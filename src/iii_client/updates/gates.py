@@ -1,0 +1,121 @@
+"""Gates: what no signature can excuse. Signed files that are implausible are refused, and nothing changes.
+
+A stolen or careless key must not be able to install a filter that finds nothing or everything, that is
+older than what was seen, that means two things under one name, or that would disclose the list.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from iii_client.errors import FilterFormatError, GateError, RollbackError
+from iii_client.filters import NearSections, open_bundle
+from iii_client.filters.bundle import MAX_BUNDLE_BYTES
+from iii_client.filters.near_fill import check_fill
+from iii_client.filters.near_segment import NearSegment
+from iii_client.model import Release
+from iii_client.updates.signed_base import SignedBase
+from iii_client.updates.signed_near import SignedSegment
+
+#: All near segments of a release. At 32 bytes a hash room for 130 million, which nobody lists.
+MAX_NEAR_BYTES = 4 << 30
+
+_STAYS = "The filter in use stays. Tell the publisher of the filter."
+
+
+def check_order(offered: Release, installed: Release | None, *, min_epoch: int) -> None:
+    """No older release than was required or seen, no second one under the same name, no segment rebuilt.
+
+    Raises:
+        RollbackError: it is older.
+        GateError: it, or one of its near segments, is another one under the same name.
+    """
+    if offered.id.epoch < min_epoch:
+        raise RollbackError(
+            f"the repository offers epoch {offered.id.epoch}, at least {min_epoch} is required",
+            hint="A mirror may lag, or somebody replays old files. Check III_FILTER_MIN_EPOCH.",
+        )
+    if installed is None:
+        return
+    if offered.id < installed.id:
+        raise RollbackError(
+            f"the repository offers release {offered.id}, {installed.id} is installed", hint=_STAYS
+        )
+    if offered.id == installed.id and _meaning(offered) != _meaning(installed):
+        raise GateError(f"the repository offers other bytes as release {offered.id}", hint=_STAYS)
+    known = {segment.name: segment.sha256 for segment in installed.near}
+    for segment in offered.near:
+        # Two builds of one segment side by side would disclose its hashes to whoever has both.
+        if known.get(segment.name, segment.sha256) != segment.sha256:
+            raise GateError(f"the repository offers another build of {segment.name}", hint=_STAYS)
+
+
+def check_sizes(release: Release) -> None:
+    """Refuse files that are larger than any filter, before a byte of them is fetched.
+
+    Raises:
+        GateError: over a cap.
+    """
+    near_bytes = sum(segment.size_bytes for segment in release.near)
+    for what, size, most in (
+        ("the filter has", release.size_bytes, MAX_BUNDLE_BYTES),
+        ("the near segments have", near_bytes, MAX_NEAR_BYTES),
+    ):
+        if size > most:
+            raise GateError(f"{what} {size} bytes, at most {most} are allowed", hint=_STAYS)
+
+
+def check_bundle(file: Path, signed: SignedBase) -> None:
+    """The bundle is a filter, the one described, and finds what it must.
+
+    Raises:
+        GateError: it is not.
+    """
+    try:
+        bundle, exact = open_bundle(file)
+    except FilterFormatError as error:
+        raise GateError(f"the signed file is no filter: {error}", hint=error.hint or _STAYS) from error
+    if bundle.release != signed.release:
+        raise GateError(f"the signed file holds release {bundle.release}, not {signed.release}", hint=_STAYS)
+    if tuple(section.info for section in bundle.sections) != signed.sections:
+        raise GateError("the sections of the file are not the ones described", hint=_STAYS)
+    missed = sum(canary not in exact for canary in signed.canaries)
+    if missed:
+        raise GateError(
+            f"the filter misses {missed} of {len(signed.canaries)} hashes that it must list", hint=_STAYS
+        )
+
+
+def check_segment(file: Path, signed: SignedSegment) -> None:
+    """A near segment is one, is the one described, and is half full everywhere.
+
+    Raises:
+        GateError: it is not.
+    """
+    name = signed.info.name
+    try:
+        segment = NearSegment.open(file)
+    except FilterFormatError as error:
+        raise GateError(f"the file of {name} is no near segment: {error}", hint=_STAYS) from error
+    if segment.header != signed.header:
+        raise GateError(f"the file of {name} is not the segment described", hint=_STAYS)
+    try:
+        check_fill(segment)
+    except GateError as error:
+        raise GateError(str(error), hint=_STAYS) from error
+
+
+def check_together(files: Sequence[Path]) -> None:
+    """Near segments can be asked together, as every reader will.
+
+    Raises:
+        GateError: they cannot.
+    """
+    try:
+        NearSections([NearSegment.open(file) for file in files])
+    except FilterFormatError as error:
+        raise GateError(f"the near segments do not fit together: {error}", hint=_STAYS) from error
+
+
+def _meaning(release: Release) -> tuple[object, ...]:
+    """What a release's name stands for: caches and stored checks are keyed by it."""
+    return (release.sha256, release.near, release.withdrawn)
