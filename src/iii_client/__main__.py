@@ -2,4 +2,6 @@
 
 from iii_client.cli import main
 
-main()
+# Guarded: hashing in worker processes imports the main module again.
+if __name__ == "__main__":
+    main()

@@ -42,6 +42,10 @@ _READ_FAULTS = (OSError, ValueError, TypeError, EOFError)
 _ReadAt = Callable[[int, int], bytes]
 
 
+#: The constructor, and its arguments, that make the same Content in another process.
+_Origin = tuple[Callable[..., "Content"], tuple[object, ...]]
+
+
 class Content:
     """The bytes of one item. Build it with one of the four named constructors.
 
@@ -49,18 +53,20 @@ class Content:
     after that unless its source was a stream that cannot be rewound.
     """
 
-    def __init__(self, source: "_Source") -> None:
+    def __init__(self, source: "_Source", *, origin: "_Origin | None" = None) -> None:
         self._source = source
+        self._origin = origin
 
     @classmethod
     def from_bytes(cls, data: bytes | bytearray | memoryview) -> "Content":
         """Bytes in memory. `bytes` are used as they are; a mutable buffer is copied."""
-        return cls(_Memory(bytes(data)))
+        data = bytes(data)
+        return cls(_Memory(data), origin=(cls.from_bytes, (data,)))
 
     @classmethod
     def from_path(cls, path: str | os.PathLike[str]) -> "Content":
         """A local file. The path is not touched before the first use."""
-        return cls(_LocalFile(Path(path)))
+        return cls(_LocalFile(Path(path)), origin=(cls.from_path, (path,)))
 
     @classmethod
     def from_file(cls, file: BinaryIO, *, max_bytes: int = DEFAULT_MAX_BYTES) -> "Content":
@@ -76,7 +82,7 @@ class Content:
     @classmethod
     def from_url(cls, url: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> "Content":
         """Anything fsspec can open (`s3://…`, `sftp://…`): fetched once, in one pass, on first use."""
-        return cls(_Spooled(lambda: _open_url(url), max_bytes))
+        return cls(_Spooled(lambda: _open_url(url), max_bytes), origin=(cls.from_url, (url,)))
 
     @property
     def size_bytes(self) -> int:
@@ -100,6 +106,16 @@ class Content:
         """
         with self._source.open() as stream:
             yield stream
+
+    @property
+    def can_travel(self) -> bool:
+        """Whether another process on this machine can read it: bytes, a path or a URL, not an open file."""
+        return self._origin is not None
+
+    def __reduce__(self) -> tuple[Callable[..., "Content"], tuple[object, ...]]:
+        if self._origin is None:
+            raise TypeError("an open file cannot be sent to another process")
+        return self._origin
 
     def close(self) -> None:
         """Drop what was kept in memory or spooled."""

@@ -12,9 +12,7 @@ the filter. Thread-safe. Nothing leaves the process for an item without a filter
 
 import logging
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import BinaryIO, Self
 
@@ -23,7 +21,7 @@ from iii_client.content import Content
 from iii_client.decide import TablePolicy, judge
 from iii_client.errors import FilterError, RecordError
 from iii_client.filters import BypassFilter
-from iii_client.fingerprint import RECIPES, build_fingerprint, warm_up
+from iii_client.fingerprint import RECIPES, HashingPool, build_fingerprint, warm_up
 from iii_client.model import (
     ANONYMOUS,
     NO_RELEASE,
@@ -49,10 +47,6 @@ from iii_client.updates import FilterStore, LiveFilter
 logger = logging.getLogger(__name__)
 
 ScanInput = Content | bytes | os.PathLike[str] | BinaryIO
-
-#: Items hashed ahead of the one that is handed out, for each job: enough to keep the workers busy while
-#: the caller handles a result, few enough that an endless input stays a bounded queue.
-_AHEAD_PER_JOB = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,22 +137,16 @@ class Scanner:
         return decision
 
     def scan_many(self, items: Iterable[ScanItem], *, jobs: int = 1) -> Iterator[tuple[ScanItem, Decision]]:
-        """Look at many items, in order; hash with `jobs` threads and check in batches.
+        """Look at many items, in order; hash in `jobs` processes and check what is ready as one batch.
 
-        Reads `items` only a bounded number ahead, so an endless iterable is fine.
+        Reads `items` only a bounded number ahead, so an endless iterable is fine. With more than one job,
+        a script must guard its work with `if __name__ == "__main__"`.
         """
-        window: deque[tuple[ScanItem, Future[Fingerprint]]] = deque()
-        with ThreadPoolExecutor(max_workers=jobs, thread_name_prefix="iii-hash") as pool:
-            try:
-                for item in items:
-                    window.append((item, pool.submit(self.fingerprint, item.content)))
-                    if len(window) >= jobs * _AHEAD_PER_JOB:
-                        yield from self._check_finished(window)
-                while window:
-                    yield from self._check_finished(window)
-            finally:
-                # A caller that stops early must not wait for everything that was queued.
-                pool.shutdown(wait=False, cancel_futures=True)
+        with HashingPool(jobs=jobs, recipe=self._recipe, limits=self._limits) as pool:
+            for batch in pool.batches(items, lambda item: item.content):
+                scanned = [item for item, _ in batch]
+                decisions = self._check([found for _, found in batch], [item.context for item in scanned])
+                yield from zip(scanned, decisions, strict=True)
 
     def fingerprint(self, content: ScanInput) -> Fingerprint:
         """Hash one item; no filter, no network."""
@@ -187,18 +175,6 @@ class Scanner:
         self.close()
 
     # --- the steps, in their order ----------------------------------------------------------------------
-
-    def _check_finished(
-        self, window: deque[tuple[ScanItem, Future[Fingerprint]]]
-    ) -> Iterator[tuple[ScanItem, Decision]]:
-        """Wait for the oldest item, then check it with all finished ones behind it as one batch."""
-        batch = [window.popleft()]
-        batch[0][1].result()
-        while window and window[0][1].done():
-            batch.append(window.popleft())
-        items = [item for item, _ in batch]
-        decisions = self._check([future.result() for _, future in batch], [item.context for item in items])
-        yield from zip(items, decisions, strict=True)
 
     def _check(
         self, fingerprints: Sequence[Fingerprint], contexts: Sequence[UploadContext]

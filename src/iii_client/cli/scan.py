@@ -26,7 +26,7 @@ MAX_TABLE_ROWS = 500
 def scan(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files and folders.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")] = False,
-    jobs: Annotated[int, typer.Option(min=0, help="Hashing threads; 0 takes every core.")] = 0,
+    jobs: Annotated[int, typer.Option(min=0, help="Hashing processes; 0 takes every core.")] = 0,
     summary: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Also write the summary there, as JSON.")
     ] = None,

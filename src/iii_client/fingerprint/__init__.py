@@ -7,12 +7,14 @@ hash functions stand on their own for publishers and tests. Nothing here loads s
 from iii_client.fingerprint.build import FingerprintBuilder, build_fingerprint, warm_up
 from iii_client.fingerprint.pdq import PdqHash, bits_of, pdq, value_of
 from iii_client.fingerprint.phash import phash
+from iii_client.fingerprint.pool import HashingPool
 from iii_client.fingerprint.registry import RECIPES
 from iii_client.model import pack_coefficients, unpack_coefficients
 
 __all__ = [
     "RECIPES",
     "FingerprintBuilder",
+    "HashingPool",
     "PdqHash",
     "bits_of",
     "build_fingerprint",
