@@ -21,6 +21,7 @@ from iii_client.content import Content
 from iii_client.decide import TablePolicy, judge
 from iii_client.errors import FilterError, RecordError
 from iii_client.filters import BypassFilter
+from iii_client.filters.views import Orientation
 from iii_client.fingerprint import RECIPES, HashingPool, build_fingerprint, warm_up
 from iii_client.model import (
     ANONYMOUS,
@@ -112,7 +113,9 @@ class Scanner:
         filters: FilterSource = (
             _FixedFilter(BypassFilter(confirmer.supports))
             if config.filter.bypassed
-            else LiveFilter(FilterStore(config.state_dir))
+            else LiveFilter(
+                FilterStore(config.state_dir), orientations=tuple(map(Orientation, config.filter.views))
+            )
         )
         return cls(
             filters=filters,

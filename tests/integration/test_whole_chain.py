@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image, ImageOps
 
 from iii_client import Action, Algorithm, Config, Content, Decision, Outcome, Reason, Scanner, Updater
 from iii_client.sandbox import Sandbox
@@ -242,4 +243,57 @@ def test_stored_fingerprints_are_checked_again_without_reading_a_file(world: Wor
     with Scanner.from_config(world.config) as scanner:
         fingerprints = [scanner.fingerprint(path) for path in (world.known[1], world.innocent[1])]
         outcomes = [decision.verdict.outcome for decision in scanner.check(fingerprints)]
+    assert outcomes == [Outcome.MATCHED, Outcome.NO_MATCH]
+
+
+def test_edited_copies_are_found_held_and_named_by_the_listed_hash(
+    world: World, proxy: RecordingProxy, tmp_path: Path
+) -> None:
+    """Re-encoded, resized and mirrored copies of photographs: none blocks, each sends at most two hashes."""
+    edits: dict[str, Callable[[Image.Image], Image.Image]] = {
+        "re-encoded": lambda image: image,
+        "resized": lambda image: image.resize((image.width * 2 // 3, image.height * 2 // 3)),
+        "mirrored": ImageOps.mirror,
+    }
+    found = dict.fromkeys(edits, 0)
+    with Scanner.from_config(through(world.config, proxy)) as scanner:
+        for kind, edit in edits.items():
+            for path in world.known:
+                copy = tmp_path / f"{kind}-{path.stem}.jpg"
+                with Image.open(path) as image:
+                    edit(image.convert("RGB")).save(copy, quality=70)
+                decision = scanner.scan(copy)
+                assert decision.action is not Action.BLOCK
+                assert decision.verdict.hashes_sent <= 2
+                if decision.verdict.outcome is Outcome.MATCHED:
+                    found[kind] += 1
+                    assert decision.action is Action.QUARANTINE
+                    assert all(not match.exact for match in decision.verdict.matches)
+    # Three in four: some of these pictures are textures that the perceptual hash itself cannot tell.
+    assert all(count >= KNOWN * 3 // 4 for count in found.values()), found
+
+
+def test_under_v1_an_edited_copy_is_unconfirmed_allowed_and_recorded(
+    world: World, proxy: RecordingProxy, tmp_path: Path
+) -> None:
+    copy = tmp_path / "copy.jpg"
+    with Image.open(world.known[0]) as image:
+        image.convert("RGB").save(copy, quality=70)
+    with Scanner.from_config(through(world.config, proxy, protocol="v1")) as scanner:
+        decision = scanner.scan(copy)
+    assert (decision.verdict.outcome, decision.action) == (Outcome.UNCONFIRMED, Action.ALLOW)
+    assert decision.verdict.reasons == (Reason.SERVICE_CANNOT_CONFIRM,)
+    assert decision.encounter_id
+    assert proxy.bytes_sent == b""
+
+
+def test_views_can_be_switched_off(world: World, tmp_path: Path) -> None:
+    copy = tmp_path / "mirrored.png"
+    with Image.open(world.known[0]) as image:
+        ImageOps.mirror(image.convert("RGB")).save(copy)
+    outcomes = []
+    for views in (("upright", "mirror"), ("upright",)):
+        config = replace(world.config, filter=replace(world.config.filter, views=views))
+        with Scanner.from_config(config) as scanner:
+            outcomes.append(scanner.scan(copy).verdict.outcome)
     assert outcomes == [Outcome.MATCHED, Outcome.NO_MATCH]
