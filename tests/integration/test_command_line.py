@@ -211,7 +211,7 @@ def test_the_filter_is_updated_shown_and_verified(service: Sandbox, tmp_path: Pa
     assert "sha256" in run("filter", "status", env=env).stdout
     assert run("filter", "verify", env=env).returncode == 0
 
-    (bundle,) = (tmp_path / "filter" / "releases").iterdir()
+    (bundle,) = (tmp_path / "filter" / "releases").glob("*.bundle")
     content = bytearray(bundle.read_bytes())
     content[-1] ^= 1
     bundle.write_bytes(content)

@@ -6,9 +6,9 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from iii_client.cli.render import age, out, print_json_line, safe_text, size
+from iii_client.cli.render import age, out, plural, print_json_line, safe_text, size
 from iii_client.config import Config
-from iii_client.model import freshness
+from iii_client.model import Release, freshness
 
 app = typer.Typer(no_args_is_help=True, help="Bring the signed filter up to date, look at it, verify it.")
 
@@ -42,7 +42,7 @@ def update(json: JsonOption = False) -> None:
 
 @app.command()
 def status(json: JsonOption = False) -> None:
-    """Show the installed release: age, sections, size."""
+    """Show the installed release: age, exact sections, near segments, size."""
     from iii_client.updates import FilterStore
 
     now = datetime.now(UTC)
@@ -69,10 +69,22 @@ def status(json: JsonOption = False) -> None:
                     }
                     for section in release.sections
                 ],
+                "near": [
+                    {
+                        "name": segment.name,
+                        "algorithm": str(segment.algorithm),
+                        "number": segment.number,
+                        "count": segment.count,
+                        "size_bytes": segment.size_bytes,
+                        "practice": segment.practice,
+                    }
+                    for segment in release.near
+                ],
+                "withdrawn": len(release.withdrawn),
             }
         )
         return
-    out.print(f"release {release.id}: {state.value}, signed {age(age_s)} ago, {size(release.size_bytes)}")
+    out.print(f"release {release.id}: {state.value}, signed {age(age_s)} ago, {size(_all_bytes(release))}")
     table = Table("section", "hashes", "room for", "false positives", "size", box=None, pad_edge=False)
     for section in release.sections:
         table.add_row(
@@ -82,14 +94,25 @@ def status(json: JsonOption = False) -> None:
             f"{section.error_rate:.0e}",
             size(section.size_bytes),
         )
+    for segment in release.near:
+        name = f"{segment.name} (practice)" if segment.practice else segment.name
+        table.add_row(name, f"{segment.count:,}", "-", "-", size(segment.size_bytes))
     out.print(table)
+    if release.withdrawn:
+        out.print(f"{plural(len(release.withdrawn), 'hash')} of near segments withdrawn")
+    if release.is_practice:
+        out.print("[yellow]practice segments: for harmless pictures, not to be relied on[/]")
 
 
 @app.command()
 def verify() -> None:
-    """Check the installed bytes against their signed digest. Exit 4 when they differ."""
+    """Check the installed bytes against their signed digests. Exit 4 when they differ."""
     from iii_client.updates import FilterStore
 
     store = FilterStore(Config.from_env().state_dir)
     release = store.verify()
-    out.print(f"release {release.id} is what was signed ({size(release.size_bytes)})")
+    out.print(f"release {release.id} is what was signed ({size(_all_bytes(release))})")
+
+
+def _all_bytes(release: Release) -> int:
+    return release.size_bytes + sum(segment.size_bytes for segment in release.near)

@@ -45,7 +45,11 @@ def fingerprint(name: str, *, frames: Sequence[str] = ()) -> Fingerprint:
 
 
 def listing(*values: HashValue) -> list[ListEntry]:
-    return [ListEntry(hash=v, quality=100, list_name="list", source="body") for v in values]
+    """Digests, and perceptual hashes of pictures with so little to see that they are matched exactly."""
+    return [
+        ListEntry(hash=v, quality=100 if v.algorithm.is_digest else 49, list_name="list", source="body")
+        for v in values
+    ]
 
 
 def release(content: bytes) -> Release:

@@ -30,7 +30,7 @@ def test_nothing_signed_is_a_fraction() -> None:
 
 
 def test_unknown_fields_are_ignored() -> None:
-    custom = BASE.to_custom() | {"near": ["near/1"]}
+    custom = BASE.to_custom() | {"likes": ["base/1"]}
     custom["sections"][0]["kind_of_list"] = "other"
     assert SignedBase.from_custom(custom) == BASE
 
