@@ -10,6 +10,7 @@ was lost with the worker is hashed again one by one. Replies are pickled: a work
 could attack the parent. See the threat model.
 """
 
+import ctypes
 import multiprocessing
 import signal
 from collections import deque
@@ -28,6 +29,11 @@ START_WORKERS_AFTER = 32
 #: Items submitted ahead of the one handed out, for each job: enough to keep the workers busy while the
 #: caller handles a batch, few enough that an endless input stays a bounded queue.
 AHEAD_PER_JOB = 16
+
+#: malloc.h
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_KEPT_HEAP_BYTES = 256 << 20
+_LARGEST_HEAP_BLOCK_BYTES = 64 << 20
 
 _Item = TypeVar("_Item")
 
@@ -92,7 +98,7 @@ class HashingPool:
 
     def _alone(self, content: Content) -> Fingerprint:
         """Hash one of those that were lost with a worker, with nobody beside it to be lost again."""
-        with ProcessPoolExecutor(1, mp_context=_CONTEXT, initializer=_ignore_interrupts) as executor:
+        with ProcessPoolExecutor(1, mp_context=_CONTEXT, initializer=_prepare_worker) as executor:
             try:
                 return executor.submit(_hash, content, self._recipe, self._limits).result()
             except BrokenProcessPool:
@@ -100,7 +106,7 @@ class HashingPool:
 
     def _workers(self, jobs: int) -> ProcessPoolExecutor:
         if self._executor is None:
-            self._executor = ProcessPoolExecutor(jobs, mp_context=_CONTEXT, initializer=_ignore_interrupts)
+            self._executor = ProcessPoolExecutor(jobs, mp_context=_CONTEXT, initializer=_prepare_worker)
         return self._executor
 
     def _stop(self) -> None:
@@ -110,7 +116,7 @@ class HashingPool:
 
 
 # Not fork: the parent may have threads, and a forked child would inherit their locks.
-_CONTEXT = multiprocessing.get_context("forkserver")
+_CONTEXT = multiprocessing.get_context("spawn")
 
 
 def _hash(content: Content, recipe: Recipe, limits: Limits) -> Fingerprint:
@@ -136,6 +142,13 @@ def _crashed(content: Content, recipe: Recipe, limits: Limits) -> Fingerprint:
     )
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches the whole group; the parent alone decides what it means."""
+def _prepare_worker() -> None:
+    # Ctrl-C reaches the whole group; the parent alone decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # A fresh process gives each picture's buffers back to the system and faults them in again for the next:
+    # 348 page faults and 0.75 ms a picture of 0.3 MP (measured). These are our processes, so they may keep
+    # what they had. glibc only; elsewhere the allocator has no such function.
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_HEAP_BYTES)
+        mallopt(_M_MMAP_THRESHOLD, _LARGEST_HEAP_BLOCK_BYTES)
