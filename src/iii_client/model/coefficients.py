@@ -70,6 +70,6 @@ def unpack_coefficients(data: bytes) -> tuple[float, ...]:
     if len(data) != _HEADER.size + COUNT or data[0] != _VERSION:
         raise ValueError("not packed coefficients of a known version")
     median = _HEADER.unpack_from(data)[1]
-    if not math.isfinite(median):
-        raise ValueError("the median is not finite")
+    if not math.isfinite(median) or 0 in data[_HEADER.size :]:
+        raise ValueError("not the median and coefficients of a picture")
     return tuple([median + _DISTANCES[byte] for byte in data[_HEADER.size :]])
