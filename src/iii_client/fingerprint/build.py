@@ -69,10 +69,10 @@ def build_fingerprint(content: Content, *, recipe: Recipe, limits: Limits) -> Fi
                 digests = wait_for_digests()
     except ContentError as error:
         reason = _reason(error)
-        if not digests:
-            pixels.skipped.append(Skipped(what="digests", reason=reason))
-        pixels.skipped.append(Skipped(what="pixels", reason=reason))
         pixels.forget()
+        if not digests:
+            pixels.skip("digests", reason)
+        pixels.skip("pixels", reason)
     return pixels.fingerprint(size, digests)
 
 
@@ -97,7 +97,9 @@ class FingerprintBuilder:
         self._limits = limits
         self._digester = Digester()
         self._size = 0
+        self._head = b""
         self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_MAX_BYTES)  # noqa: SIM115
+        self._spooled = True
 
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes."""
@@ -105,22 +107,33 @@ class FingerprintBuilder:
         if self._size > self._limits.max_content_bytes:
             return
         self._digester.update(chunk)
-        if self._size <= self._limits.max_picture_bytes:
-            self._spool.write(chunk)
-        else:
-            self._spool.seek(HEAD_BYTES)  # the head is enough to say what it is
-            self._spool.truncate()
+        if len(self._head) < HEAD_BYTES:
+            self._head += chunk[: HEAD_BYTES - len(self._head)]
+        try:
+            if self._size <= self._limits.max_picture_bytes:
+                self._spool.write(chunk)
+            else:
+                self._spool.seek(0)
+                self._spool.truncate()
+        except OSError:  # the disk is full: the upload goes on, and its pixels were not looked at
+            self._spooled = False
 
     def finish(self) -> Fingerprint:
         """The fingerprint of everything so far. The builder is used up."""
+        pixels, size = self._pixels, self._size
         with self._spool:
-            if self._size > self._limits.max_content_bytes:
-                for what in ("digests", "pixels"):
-                    self._pixels.skipped.append(Skipped(what=what, reason=Reason.TOO_LARGE))
-                return self._pixels.fingerprint(self._size, ())
-            self._spool.seek(0)
-            self._pixels.look(cast(BinaryIO, self._spool), self._size)
-            return self._pixels.fingerprint(self._size, self._digester.digests())
+            if size > self._limits.max_content_bytes:
+                pixels.skip("digests", Reason.TOO_LARGE)
+                pixels.skip("pixels", Reason.TOO_LARGE)
+                return pixels.fingerprint(size, ())
+            if not self._spooled:
+                pixels.skip("pixels", Reason.UNREADABLE, "could not be spooled")
+            elif size > self._limits.max_picture_bytes:
+                pixels.look(io.BytesIO(self._head), size)  # enough to say what it is
+            else:
+                self._spool.seek(0)
+                pixels.look(cast(BinaryIO, self._spool), size)
+            return pixels.fingerprint(size, self._digester.digests())
 
 
 @dataclass(slots=True)
@@ -137,20 +150,23 @@ class _Pixels:
     def look(self, stream: BinaryIO, size_bytes: int) -> None:
         """Sniff, decode and hash. Whatever is refused is noted in `skipped`."""
         if size_bytes == 0:
-            self.skipped.append(Skipped(what="pixels", reason=Reason.EMPTY))
+            self.skip("pixels", Reason.EMPTY)
             return
         kind = sniff(stream.read(HEAD_BYTES))
         self.kind = kind.name
         try:
             self._hash_frames(stream, kind, size_bytes)
         except Refused as refused:
-            what = "frames" if self.frames else "pixels"
-            self.skipped.append(Skipped(what=what, reason=refused.reason, detail=refused.detail))
+            self.skip("frames" if self.frames else "pixels", refused.reason, refused.detail)
+
+    def skip(self, what: str, reason: Reason, detail: str = "") -> None:
+        self.skipped.append(Skipped(what=what, reason=reason, detail=detail))
 
     def forget(self) -> None:
         """Drop what was made from bytes that could not be read to their end."""
         self.perceptual.clear()
         self.frames.clear()
+        self.skipped.clear()
 
     def fingerprint(self, size_bytes: int, digests: tuple[HashValue, ...]) -> Fingerprint:
         return Fingerprint(
@@ -174,8 +190,7 @@ class _Pixels:
                 self._hash_frame(frame, stream, kind)
             count = frame.count
         if count > len(self.frames):
-            detail = f"{len(self.frames)} of {count} frames looked at"
-            self.skipped.append(Skipped(what="frames", reason=Reason.FRAMES_SAMPLED, detail=detail))
+            self.skip("frames", Reason.FRAMES_SAMPLED, f"{len(self.frames)} of {count} frames looked at")
 
     def _decode(
         self, stream: BinaryIO, kind: Kind, decoding: Decoding
