@@ -77,7 +77,6 @@ class Reason(StrEnum):
     LOW_MARGIN = "low_margin"
     # The filter.
     NO_FILTER = "no_filter"
-    FILTER_STALE = "filter_stale"
     FILTER_EXPIRED = "filter_expired"
     FILTER_BYPASSED = "filter_bypassed"
     PROBE_OVERFLOW = "probe_overflow"
@@ -95,7 +94,6 @@ class Reason(StrEnum):
     # Answers.
     NOT_LISTED = "not_listed"
     WITHDRAWN = "withdrawn"
-    BELOW_CATEGORY_FLOOR = "below_category_floor"
 
 
 #: Reasons in `Fingerprint.skipped` after which "no match" would be a lie.
