@@ -60,7 +60,7 @@ def samples() -> dict[str, bytes]:
             still, name, save_all=True, append_images=[turned.copy() for _ in range(3)]
         )
     for compression in ("tiff_lzw", "jpeg", "tiff_adobe_deflate"):
-        made[compression] = encoded(still, "TIFF", compression=compression)
+        made[f"TIFF {compression}"] = encoded(still, "TIFF", compression=compression)
     return made
 
 
@@ -114,9 +114,9 @@ def test_a_file_cut_anywhere_is_never_looked_at_in_full(name: str) -> None:
     """Up to the last bytes, which hold what no pixel needs (an end marker, a checksum, an index)."""
     data = SAMPLES[name]
     tail = {
-        "png": 16,
-        "palette png": 16,
-        "animated PNG": 16,
+        "png": 24,
+        "palette png": 24,
+        "animated PNG": 24,
         "jpeg": 2,
         "progressive jpeg": 2,
         "cmyk jpeg": 2,
@@ -130,7 +130,7 @@ def test_a_file_cut_anywhere_is_never_looked_at_in_full(name: str) -> None:
 
 def lost(name: str, data: bytes, length: int) -> bool:
     """Whether the cut took pixels with it, for formats that put other things behind them."""
-    if name.endswith("TIFF") or "tiff" in name or (name == "jpeg" and data[:2] == b"II"):
+    if "TIFF" in name:
         return False  # TIFF strips and directories stand in any order: a cut may take only tags
     if name == "animated GIF":
         return b"," in data[length:]  # nothing tells a GIF of fewer frames from one that was cut between two

@@ -12,6 +12,7 @@ smallest to its largest finite value (the hashes ignore contrast). Colour profil
 """
 
 import contextlib
+import os
 import struct
 import zlib
 from collections.abc import Generator, Iterator
@@ -117,13 +118,13 @@ def decode_frames(
     budget = PixelBudget(limits)
     with refusing(), contextlib.ExitStack() as opened:
         count = count_gif_frames(stream, budget.most_frames) if kind == "gif" else 0
-        image = opened.enter_context(_open(stream, kind))
+        image = opened.enter_context(_open(stream, kind, budget))
         count = count or _count_frames(image, budget.most_frames)
         budget.spend(*image.size)
         draft = kind == "jpeg" and decoding is Decoding.FAST
         yield _load(image, 0, count, draft=draft)
         if count > 1 and draft:  # a draft cannot be taken back
-            image = opened.enter_context(_open(stream, kind))
+            image = opened.enter_context(_open(stream, kind, budget))
         at = 0
         for index in sample_indices(count, max_frames)[1:]:
             for step in range(index if image.format in _STANDALONE_FRAMES else at + 1, index + 1):
@@ -167,10 +168,10 @@ def refusing() -> Iterator[None]:
         raise Refused(Reason.TRUNCATED if cut else Reason.DECODE_FAILED, type(error).__name__) from error
 
 
-def _open(stream: BinaryIO, kind: str) -> ImageFile.ImageFile:
+def _open(stream: BinaryIO, kind: str, budget: PixelBudget) -> ImageFile.ImageFile:
     stream.seek(0)
     if kind == "webp":
-        _check_webp(stream)
+        _check_webp(stream, budget)
     image = Image.open(stream, formats=(PILLOW_FORMATS[kind],))
     if image.format == "TIFF":
         _check_tiff(image)
@@ -238,13 +239,24 @@ def _stretched(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
 
 
-def _check_webp(stream: BinaryIO) -> None:
-    """Pillow reads a WebP whole on opening, so what can be told before is told before."""
-    head = stream.read(12)
-    size = stream.seek(0, 2)
+def _check_webp(stream: BinaryIO, budget: PixelBudget) -> None:
+    """Pillow reads a WebP whole and makes room for its canvas on opening, so both are checked before."""
+    head = stream.read(30)
+    size = stream.seek(0, os.SEEK_END)
     stream.seek(0)
-    if size < int.from_bytes(head[4:8], "little") + 8:
+    if len(head) < 30 or size < int.from_bytes(head[4:8], "little") + 8:
         raise Refused(Reason.TRUNCATED, "shorter than its header says")
+    budget.check(*_webp_size(head))
+
+
+def _webp_size(head: bytes) -> tuple[int, int]:
+    """Width and height of the canvas (https://developers.google.com/speed/webp/docs/riff_container)."""
+    if head[12:16] == b"VP8X":
+        return 1 + int.from_bytes(head[24:27], "little"), 1 + int.from_bytes(head[27:30], "little")
+    if head[12:16] == b"VP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        return 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    return int.from_bytes(head[26:28], "little") & 0x3FFF, int.from_bytes(head[28:30], "little") & 0x3FFF
 
 
 def _check_tiff(image: ImageFile.ImageFile) -> None:

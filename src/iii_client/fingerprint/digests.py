@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import BinaryIO
 
 from iii_client.content import Content
-from iii_client.errors import ContentError
+from iii_client.errors import ContentError, UnreadableContentError
 from iii_client.model import Algorithm, HashValue
 
 #: Each chunk goes through three hash functions, so it should still be in the second-level cache for the
@@ -70,11 +70,14 @@ def start_digests(content: Content, size_bytes: int) -> Callable[[], tuple[HashV
             outcome.append(error)
 
     thread = threading.Thread(target=work, name="iii-digests", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # no more threads may be started here
+        return lambda: _digest_content(content)
 
     def wait() -> tuple[HashValue, ...]:
         thread.join()
-        (result,) = outcome
+        result = outcome[0] if outcome else UnreadableContentError("the digests could not be computed")
         if isinstance(result, ContentError):
             raise result
         return result

@@ -39,18 +39,25 @@ class PixelBudget:
         self._limits = limits
         self._left = limits.max_total_pixels
 
+    def check(self, width_px: int, height_px: int) -> None:
+        """Look at the size of one frame alone.
+
+        Raises:
+            Refused: it is over the limit of a frame.
+        """
+        if max(width_px, height_px) > MAX_SIDE_PX:
+            raise Refused(Reason.TOO_MANY_PIXELS, f"a side is over {MAX_SIDE_PX} pixels")
+        if width_px * height_px > self._limits.max_frame_pixels:
+            raise Refused(Reason.TOO_MANY_PIXELS, f"a frame is over {self._limits.max_frame_pixels} pixels")
+
     def spend(self, width_px: int, height_px: int, *, at_least: int = 0) -> None:
         """Account for a frame before it is decoded, at no less than `at_least` pixels.
 
         Raises:
-            Refused: a frame or the sum is over its limit.
+            Refused: the frame or the sum is over its limit.
         """
-        pixels = width_px * height_px
-        if max(width_px, height_px) > MAX_SIDE_PX:
-            raise Refused(Reason.TOO_MANY_PIXELS, f"a side is over {MAX_SIDE_PX} pixels")
-        if pixels > self._limits.max_frame_pixels:
-            raise Refused(Reason.TOO_MANY_PIXELS, f"a frame is over {self._limits.max_frame_pixels} pixels")
-        self._left -= max(pixels, at_least)
+        self.check(width_px, height_px)
+        self._left -= max(width_px * height_px, at_least)
         if self._left < 0:
             raise Refused(
                 Reason.TOO_MANY_PIXELS, f"all frames are over {self._limits.max_total_pixels} pixels"

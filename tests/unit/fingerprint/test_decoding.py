@@ -190,6 +190,17 @@ def test_a_decompression_bomb_is_refused_from_its_header_whatever_the_warning_fi
         assert refusal(png_header(width, height), "png").reason is Reason.TOO_MANY_PIXELS
 
 
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0"}])
+def test_the_canvas_of_a_webp_is_checked_before_pillow_makes_room_for_it(
+    photo: Image.Image, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = encoded(photo, "WEBP", **options)
+    pixels = photo.width * photo.height
+    assert decoded(data, "webp", limits=Limits(max_frame_pixels=pixels))[1].width_px == photo.width
+    monkeypatch.setattr(Image, "open", lambda *_, **__: pytest.fail("it was opened"))
+    assert refusal(data, "webp", Limits(max_frame_pixels=pixels - 1)).reason is Reason.TOO_MANY_PIXELS
+
+
 def test_every_page_of_a_tiff_is_checked_not_only_the_first(photo: Image.Image) -> None:
     data = encoded(photo, "TIFF", save_all=True, append_images=[photo.resize((900, 900)), photo])
     assert refusal(data, "tiff", Limits(max_frame_pixels=500_000)).reason is Reason.TOO_MANY_PIXELS
