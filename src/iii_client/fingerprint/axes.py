@@ -20,8 +20,10 @@ Float64 = NDArray[np.float64]
 Int64 = NDArray[np.int64]
 
 #: Bands are nearly diagonal; multiplying them in groups of neighbouring rows saves most of the zeros, and
-#: keeps the float copy of the pixels in the cache. Below the length it saves nothing.
-_GROUPS = 8
+#: keeps the float copy of the pixels in the cache. At most so many groups, of no fewer rows, of axes from
+#: this length: beyond that, starting the products costs more than the zeros (measured).
+_MAX_GROUPS = 16
+_MIN_ROWS = 4
 _GROUP_FROM_PX = 256
 
 #: Multiplications of one product at most. OpenBLAS gives larger ones to threads of its own, which gain
@@ -52,11 +54,12 @@ class Bands:
         """The same rows, over full-size pixels, as rows over the pixels at hand."""
         if axis.reduction == 1:
             return self
-        pixel = (self.starts[:, None] + axis.missing + np.arange(self.weights.shape[1])) // axis.reduction
-        first = pixel[:, 0]
-        folded = np.zeros((len(self), int((pixel[:, -1] - first).max()) + 1))
-        np.add.at(folded, (np.arange(len(self))[:, None], pixel - first[:, None]), self.weights)
-        return Bands(first, folded)
+        rows, width = self.weights.shape
+        first, offset = np.divmod(self.starts + axis.missing, axis.reduction)
+        wide = -(-(width + axis.reduction - 1) // axis.reduction) * axis.reduction
+        aligned = np.zeros((rows, wide))
+        aligned[np.arange(rows)[:, None], offset[:, None] + np.arange(width)] = self.weights
+        return Bands(first, aligned.reshape(rows, -1, axis.reduction).sum(axis=2))
 
     def after(self, earlier: "Bands") -> "Bands":
         """These rows over the outputs of `earlier`, as rows over its inputs."""
@@ -88,7 +91,7 @@ class AxisMatrix:
         starts = np.concatenate([band.starts for band in bands])
         weights = [row for band in bands for row in band.weights]
         ends = np.minimum(starts + np.array([len(row) for row in weights]), length)
-        count = _GROUPS if length >= _GROUP_FROM_PX else 1
+        count = min(len(starts) // _MIN_ROWS, _MAX_GROUPS) if length >= _GROUP_FROM_PX else 1
         groups = []
         for numbers in np.array_split(np.argsort(starts + ends, kind="stable"), count):
             low, high = int(starts[numbers].min()), int(ends[numbers].max())
@@ -144,5 +147,11 @@ def triangle(distance: Float64) -> Float64:
 
 def lanczos(distance: Float64) -> Float64:
     """The kernel of Pillow's LANCZOS; support 3."""
-    weights: Float64 = np.where(np.abs(distance) < 3, np.sinc(distance) * np.sinc(distance / 3), 0)
+    # sinc(d) sinc(d / 3) with the sine of the triple angle written out: one sine a weight instead of two.
+    angle = distance * (np.pi / 3)
+    sine = np.sin(angle)
+    angle[angle == 0] = 1
+    weights: Float64 = (sine / angle) ** 2 * (1 - 4 / 3 * sine**2)
+    weights[distance == 0] = 1
+    weights[np.abs(distance) >= 3] = 0
     return weights

@@ -153,7 +153,8 @@ def luma(image: Image.Image) -> Image.Image:
     """A loaded picture as `L`."""
     # Pillow goes from a palette to grey in one step; the values are those of the way over RGB.
     direct = image.mode in {"P", "YCbCr"} and not image.has_transparency_data
-    return (image if direct else flatten(image)).convert("L")
+    plain = image if direct else flatten(image)
+    return plain if plain.mode == "L" else plain.convert("L")
 
 
 @contextlib.contextmanager
