@@ -19,7 +19,7 @@ from typing import Any
 
 from tuf.api.metadata import TargetFile
 
-from iii_client.errors import PublishError
+from iii_client.errors import ConfigurationError, PublishError
 from iii_client.filters import Clock, pack_bundle, parse_bundle, utc_now
 from iii_client.model import NO_RELEASE, HashValue, NearInfo, ReleaseId
 from iii_client.publisher.build import sections_of, test_picture_entries
@@ -90,10 +90,15 @@ class FilterRepository:
             clock: the present time.
 
         Raises:
-            ConfigurationError: there are keys but no repository, or a damaged one.
+            ConfigurationError: there are keys but no repository, or a damaged one; or the keys would be
+                served.
             PublishError: a minimum under the least.
             OSError: the folders cannot be written.
         """
+        if (directory / "public").resolve() in (keys_dir / "near").resolve().parents:
+            raise ConfigurationError(
+                "the keys lie in the folder that is served", hint="Name a private folder for them."
+            )
         near = NearLedger(keys_dir / "near", practice=practice, minimum_count=near_minimum)
         repository = cls(directory, KeyStore(keys_dir), near, clock)
         repository._metadata_dir.mkdir(parents=True, exist_ok=True)

@@ -135,11 +135,12 @@ ChainMaker = Callable[..., Chain]
 def make_chain(tmp_path: Path) -> Iterator[ChainMaker]:
     servers = []
 
-    def make(name: str = "chain", *, clock_shift: timedelta = timedelta(0)) -> Chain:
+    def make(name: str = "chain", *, clock_shift: timedelta = timedelta(0), practice: bool = False) -> Chain:
         folder = tmp_path / name
         repository = FilterRepository.open_or_create(
             folder / "repository",
             keys_dir=folder / "keys",
+            practice=practice,
             clock=lambda: datetime.now(UTC) + clock_shift,
         )
         server = RepositoryServer(repository.public_dir)
