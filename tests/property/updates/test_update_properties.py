@@ -10,9 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from iii_client.errors import FilterFormatError, GateError, LengthOrHashError, NoFilterError
-from iii_client.model import Algorithm, HashValue, Release, ReleaseId, SectionInfo
+from iii_client.filters.near_segment import CONVENTIONS, NearHeader
+from iii_client.filters.ring_chain import NearParameters
+from iii_client.model import Algorithm, HashValue, NearInfo, Release, ReleaseId, SectionInfo
 from iii_client.updates import FilterStore
 from iii_client.updates.signed_base import SignedBase
+from iii_client.updates.signed_near import NearTarget, SignedSegment
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
@@ -31,6 +34,24 @@ section_rows = st.lists(sections, min_size=1, max_size=4).map(tuple)
 releases = st.builds(ReleaseId, epoch=st.integers(1, 1 << 40), sequence=st.integers(0, 1 << 40))
 digests = st.binary(min_size=32, max_size=32).map(bytes.hex)
 canaries = st.builds(HashValue, algorithm=st.just(Algorithm.MD5), value=st.binary(min_size=16, max_size=16))
+near_rows = st.lists(
+    st.builds(
+        NearInfo,
+        algorithm=st.sampled_from(CONVENTIONS),
+        number=st.integers(1, 1 << 40),
+        count=st.integers(1, 1 << 40),
+        size_bytes=st.integers(1, 1 << 40),
+        practice=st.booleans(),
+        sha256=digests,
+    ),
+    max_size=4,
+).map(tuple)
+near_targets = st.lists(
+    st.builds(NearTarget, path=st.text(max_size=20), sha256=digests, size_bytes=st.integers(1, 1 << 40)),
+    max_size=4,
+    unique_by=lambda target: target.path,
+).map(tuple)
+withdrawals = st.sets(st.binary(min_size=32, max_size=32), max_size=4).map(sorted).map(tuple)
 bases = st.builds(
     SignedBase,
     release=releases,
@@ -38,12 +59,28 @@ bases = st.builds(
     sha256=digests,
     max_fill_permille=st.integers(1, 1000),
     canaries=st.lists(canaries, min_size=1, max_size=3).map(tuple),
+    near=near_targets,
+    withdrawn=withdrawals,
 )
 BASE = SignedBase(
     release=ReleaseId(epoch=1, sequence=0),
     sections=(SectionInfo(name="md5", count=0, capacity=1, error_rate=0.5, size_bytes=41),),
     sha256="00" * 32,
     canaries=(HashValue(algorithm=Algorithm.MD5, value=bytes(16)),),
+    near=(NearTarget(path="near/pdq/1.near", sha256="00" * 32, size_bytes=1),),
+    withdrawn=(bytes(32),),
+)
+SEGMENT = SignedSegment(
+    header=NearHeader(
+        number=1,
+        algorithm=Algorithm.PDQ,
+        count=3,
+        tier1_keys=24,
+        tier2_keys=24,
+        parameters=NearParameters(),
+        practice=True,
+    ),
+    sha256="00" * 32,
 )
 
 
@@ -55,7 +92,7 @@ def test_what_is_signed_about_a_base_survives_json(base: SignedBase) -> None:
 @given(field=st.sampled_from(sorted(BASE.to_custom())), value=json_values, deep=st.booleans())
 def test_a_signed_description_is_read_or_refused_by_name(field: str, value: Any, deep: bool) -> None:
     custom = BASE.to_custom()
-    if deep and isinstance(custom[field], list):
+    if deep and isinstance(custom[field], list) and isinstance(custom[field][0], dict):
         row = custom[field][0]
         row[min(row)] = value
     else:
@@ -66,12 +103,36 @@ def test_a_signed_description_is_read_or_refused_by_name(field: str, value: Any,
         SignedBase.from_custom(value)
 
 
+@given(field=st.sampled_from(sorted(SEGMENT.to_custom())), value=json_values, deep=st.booleans())
+def test_a_signed_segment_is_read_or_refused_by_name(field: str, value: Any, deep: bool) -> None:
+    custom = SEGMENT.to_custom()
+    assert SignedSegment.from_custom(json.loads(json.dumps(custom))) == SEGMENT
+    if deep:
+        custom["parameters"]["probes"] = value
+    else:
+        custom[field] = value
+    with contextlib.suppress(GateError):
+        SignedSegment.from_custom(custom)
+    with contextlib.suppress(GateError):
+        SignedSegment.from_custom(value)
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(release=releases, rows=section_rows, sha256=digests, size=st.integers(1, 1 << 40), data=st.data())
+@given(
+    release=releases,
+    rows=section_rows,
+    near=near_rows,
+    withdrawn=withdrawals,
+    sha256=digests,
+    size=st.integers(1, 1 << 40),
+    data=st.data(),
+)
 def test_a_pointer_is_read_as_written_and_any_damage_is_named(
     tmp_path: Path,
     release: ReleaseId,
     rows: tuple[SectionInfo, ...],
+    near: tuple[NearInfo, ...],
+    withdrawn: tuple[bytes, ...],
     sha256: str,
     size: int,
     data: st.DataObject,
@@ -83,6 +144,8 @@ def test_a_pointer_is_read_as_written_and_any_damage_is_named(
         sha256=sha256,
         signed_at=datetime(2030, 1, 1, tzinfo=UTC),
         expires_at=datetime(2030, 1, 1, tzinfo=UTC) + timedelta(days=7),
+        near=near,
+        withdrawn=withdrawn,
     )
     store = FilterStore(tmp_path)
     with store.lock():

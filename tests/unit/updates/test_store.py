@@ -11,9 +11,12 @@ import pytest
 
 from iii_client.errors import FilterError, FilterFormatError, LengthOrHashError, NoFilterError
 from iii_client.filters import parse_bundle
-from iii_client.model import Algorithm, Fingerprint, HashValue, Release, ReleaseId
+from iii_client.filters.near_segment import HEADER_BYTES, NearHeader
+from iii_client.model import Algorithm, Fingerprint, HashValue, NearInfo, Release, ReleaseId
 from iii_client.publisher import ListEntry, build_bundle
+from iii_client.publisher.near import NearPublisher
 from iii_client.updates import FilterStore, LiveFilter
+from iii_client.updates.signed_near import SignedSegment
 
 SIGNED_AT = datetime(2030, 1, 1, tzinfo=UTC)
 
@@ -26,7 +29,7 @@ def item(name: str) -> Fingerprint:
     return Fingerprint(recipe="fast-v1", size_bytes=1, kind="unknown", digests=(known(name),))
 
 
-def install(store: FilterStore, *names: str, epoch: int = 1) -> Release:
+def install(store: FilterStore, *names: str, epoch: int = 1, near: tuple[NearInfo, ...] = ()) -> Release:
     entries = [ListEntry(hash=known(n), quality=100, list_name="l", source="s") for n in names]
     content = build_bundle(entries, release=ReleaseId(epoch=epoch, sequence=0))
     release = Release(
@@ -36,6 +39,7 @@ def install(store: FilterStore, *names: str, epoch: int = 1) -> Release:
         sha256=hashlib.sha256(content).hexdigest(),
         signed_at=SIGNED_AT,
         expires_at=SIGNED_AT + timedelta(days=7),
+        near=near,
     )
     with store.lock():
         temporary = store.downloads_dir / "new"
@@ -136,6 +140,120 @@ def test_a_damaged_file_is_found_by_its_digest(store: FilterStore) -> None:
             store.verify()
     file.write_bytes(content)
     store.verify()
+
+
+# --- near segments --------------------------------------------------------------------------------------
+
+
+def build_segments(folder: Path, count: int = 2) -> list[tuple[NearInfo, bytes]]:
+    """Practice segments of three hashes each, in the order of their numbers."""
+    publisher = NearPublisher(folder, algorithm=Algorithm.PDQ, practice=True, minimum_count=1)
+    built = []
+    for number in range(count):
+        path = publisher.publish(hashlib.sha256(b"%d %d" % (number, n)).digest() for n in range(3)).path
+        content = path.read_bytes()
+        header = NearHeader.from_bytes(content[:HEADER_BYTES])
+        built.append((SignedSegment(header=header, sha256=hashlib.sha256(content).hexdigest()).info, content))
+    return built
+
+
+def install_with(store: FilterStore, *segments: tuple[NearInfo, bytes], epoch: int) -> Release:
+    with store.lock():
+        for info, content in segments:
+            if not store.has_near(info):
+                (store.downloads_dir / "near").write_bytes(content)
+                store.install_near(store.downloads_dir / "near", info)
+    return install(store, "a", epoch=epoch, near=tuple(info for info, _ in segments))
+
+
+def test_near_segments_are_told_opened_and_verified_with_their_release(
+    store: FilterStore, tmp_path: Path
+) -> None:
+    segments = build_segments(tmp_path / "built")
+    release = install_with(store, *segments, epoch=1)
+    assert release.near == tuple(info for info, _ in segments)
+    assert store.installed() == store.verify() == store.snapshot().info == release
+    assert [info.name for info in release.near] == ["near/pdq/1", "near/pdq/2"]
+
+
+@pytest.mark.parametrize("fault", ["gone", "cut", "another", "empty"])
+def test_a_damaged_near_segment_is_never_opened(store: FilterStore, tmp_path: Path, fault: str) -> None:
+    (one, content), (_, other) = build_segments(tmp_path / "built")
+    install_with(store, (one, content), epoch=1)
+    file = store.near_file(one)
+    file.unlink()
+    if fault != "gone":
+        file.write_bytes({"cut": content[:-1], "another": other, "empty": b""}[fault])
+    gone = fault == "gone"
+    with pytest.raises(NoFilterError if gone else FilterFormatError):
+        store.snapshot()
+    with pytest.raises(NoFilterError if gone else LengthOrHashError):
+        store.verify()
+    assert not store.has_near(one)
+
+
+def test_near_segments_go_with_the_last_release_that_has_them(store: FilterStore, tmp_path: Path) -> None:
+    one, two, three = build_segments(tmp_path / "built", 3)
+    seen = []
+    for epoch, segments in enumerate(((one,), (one, two), (two,), (two, three), (three,), ()), start=1):
+        install_with(store, *segments, epoch=epoch)
+        seen.append("".join(sorted(path.name[4] for path in (store._dir / "near").iterdir())))
+    assert seen == ["1", "12", "12", "123", "23", "23"]
+
+
+def test_a_reader_goes_on_with_a_near_segment_that_was_removed(store: FilterStore, tmp_path: Path) -> None:
+    ((info, content),) = build_segments(tmp_path / "built", 1)
+    install_with(store, (info, content), epoch=1)
+    snapshot = store.snapshot()
+    for epoch in range(2, 6):
+        install(store, "a", epoch=epoch)
+    assert list((store._dir / "near").iterdir()) == []
+    assert snapshot.look_up([item("a")])[0].candidates
+
+
+def test_a_release_of_before_there_were_descriptions_is_pruned_like_others(store: FilterStore) -> None:
+    for epoch in range(1, 6):
+        install(store, "a", epoch=epoch)
+        for path in (store._dir / "releases").glob("*.json"):
+            path.unlink()
+    assert sorted(path.name[:3] for path in (store._dir / "releases").iterdir()) == ["3.0", "4.0", "5.0"]
+
+
+NEAR_ROW = {
+    "algorithm": "pdq",
+    "number": 1,
+    "count": 3,
+    "size_bytes": 9,
+    "practice": True,
+    "sha256": "00" * 32,
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"near": []},
+        {"near": ["near/pdq/1"]},
+        {"near": [NEAR_ROW] * 33},
+        {"near": [NEAR_ROW | {"algorithm": "phash"}]},
+        {"near": [NEAR_ROW | {"algorithm": "../pdq"}]},
+        {"near": [NEAR_ROW | {"number": 0}]},
+        {"near": [NEAR_ROW | {"practice": 1}]},
+        {"near": [NEAR_ROW | {"sha256": "../" + "0" * 61}]},
+        {"withdrawn": []},
+        {"withdrawn": ["00"]},
+        {"withdrawn": ["11" * 32, "00" * 32]},
+    ],
+    ids=lambda changes: json.dumps(changes)[:50],
+)
+def test_a_pointer_with_nonsense_about_near_segments_is_a_format_error(
+    store: FilterStore, changes: dict[str, object]
+) -> None:
+    install(store, "a")
+    pointer_with(store, **changes)
+    for ask in (store.installed, store.snapshot, store.verify):
+        with pytest.raises(FilterFormatError):
+            ask()
 
 
 def pointer_with(store: FilterStore, **changes: object) -> None:
