@@ -208,13 +208,29 @@ def test_the_filter_is_updated_shown_and_verified(service: Sandbox, tmp_path: Pa
     status = json.loads(run("filter", "status", "--json", env=env).stdout)
     assert (status["release"], status["freshness"]) == ("1.0", "fresh")
     assert {section["name"] for section in status["sections"]} >= {"md5", "sha1", "sha256"}
-    assert "sha256" in run("filter", "status", env=env).stdout
+    (near,) = status["near"]
+    assert {name: near[name] for name in ("name", "algorithm", "number", "count", "practice")} == {
+        "name": "near/pdq/1",
+        "algorithm": "pdq",
+        "number": 1,
+        "count": 1,
+        "practice": True,
+    }
+    shown = run("filter", "status", env=env).stdout
+    assert all(words in shown for words in ("sha256", "near/pdq/1 (practice)", "not to be relied on"))
+    doctor = json.loads(run("doctor", "--json", env=env).stdout)
+    assert "practice" in next(c["without"] for c in doctor["checks"] if c["name"] == "filter")
     assert run("filter", "verify", env=env).returncode == 0
 
     (bundle,) = (tmp_path / "filter" / "releases").glob("*.bundle")
     content = bytearray(bundle.read_bytes())
     content[-1] ^= 1
     bundle.write_bytes(content)
+    assert run("filter", "verify", env=env).returncode == 4
+
+    assert run("filter", "update", env=env).returncode == 0
+    (segment,) = (tmp_path / "filter" / "near").iterdir()
+    segment.write_bytes(segment.read_bytes()[:-1])
     assert run("filter", "verify", env=env).returncode == 4
 
 

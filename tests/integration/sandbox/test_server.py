@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import socket
@@ -15,12 +16,18 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+from PIL import Image
+from skimage import data
 
-from iii_client.config import Config
-from iii_client.errors import ConfigurationError
+from iii_client.config import Config, FilterConfig, Limits
+from iii_client.content import Content
+from iii_client.errors import ConfigurationError, PublishError
+from iii_client.fingerprint import RECIPES, build_fingerprint
 from iii_client.model import Algorithm, HashValue, Listed, Mode
+from iii_client.publisher import ListEntry
 from iii_client.sandbox import Sandbox
 from iii_client.service import make_confirmer
+from iii_client.updates import Updater
 
 
 class Reply(Protocol):
@@ -126,6 +133,70 @@ def test_opened_again_it_is_the_same_service_on_another_port(tmp_path: Path, lis
     assert isinstance(answer, Listed)
     same = {name for name in before if before[name] == after[name]}
     assert set(before) - same <= {"III_SERVICE_URL", "III_FILTER_URL"}
+
+
+def found(sandbox: Sandbox, *pictures: Path) -> list[list[str]]:
+    """Sections that hit, for re-encoded copies of these pictures, after an update."""
+    config = Config.from_env(sandbox.env)
+    updater = Updater(config.filter, config.state_dir)
+    updater.update()
+    snapshot = updater.store.snapshot()
+    sections = []
+    for picture in pictures:
+        copy = io.BytesIO()
+        with Image.open(picture) as image:
+            image.convert("RGB").save(copy, "JPEG", quality=80)
+        fingerprint = build_fingerprint(
+            Content.from_bytes(copy.getvalue()), recipe=RECIPES["fast"], limits=Limits()
+        )
+        sections.append(sorted({hit.section for hit in snapshot.look_up([fingerprint])[0].candidates}))
+    return sections
+
+
+def test_pictures_that_are_added_later_make_a_further_segment(tmp_path: Path) -> None:
+    one, two, innocent = (Path(data.__file__).parent / f"{n}.png" for n in ("coffee", "chelsea", "astronaut"))
+    with Sandbox.open(tmp_path / "practice") as service:
+        service.start()
+        service.add_pictures([one])
+        service.publish()
+        assert found(service, one, two, innocent) == [["near/pdq/1"], [], []]
+        service.add_pictures([two])
+        second = service.publish()
+        assert found(service, one, two, innocent) == [["near/pdq/1"], ["near/pdq/2"], []]
+        assert service.publish() == second
+
+
+def test_what_is_withdrawn_is_a_candidate_no_more(tmp_path: Path) -> None:
+    one, two = (Path(data.__file__).parent / name for name in ("coffee.png", "chelsea.png"))
+    with Sandbox.open(tmp_path / "practice") as service:
+        service.start()
+        service.add_pictures([one, two])
+        service.publish()
+        fingerprint = build_fingerprint(Content.from_path(one), recipe=RECIPES["exact"], limits=Limits())
+        for value in fingerprint.hash_values():
+            service.corpus.withdraw(value)
+        service.publish()
+        assert found(service, one, two) == [[], ["near/pdq/1"]]
+
+
+def test_when_there_is_no_room_for_a_segment_it_says_what_to_do(tmp_path: Path) -> None:
+    with Sandbox.open(tmp_path / "practice") as service:
+        for number in range(17):
+            value = HashValue(algorithm=Algorithm.PDQ, value=hashlib.sha256(b"%d" % number).digest())
+            entry = ListEntry(hash=value, quality=90, list_name="known", source="body")
+            service.corpus.add_entries([entry])
+            if number < 16:
+                last = service.publish()
+        with pytest.raises(PublishError, match="16 near segments") as caught:
+            service.publish()
+        assert "new data directory" in caught.value.hint
+        service.start()
+        assert Updater(*_filter_of(service)).update().release == last
+
+
+def _filter_of(service: Sandbox) -> tuple[FilterConfig, Path]:
+    config = Config.from_env(service.env)
+    return config.filter, config.state_dir
 
 
 def test_a_chosen_port_is_used_again_right_after_a_stop(tmp_path: Path) -> None:

@@ -107,6 +107,15 @@ def test_a_withdrawn_hash_is_known_as_withdrawn_and_no_more_published(corpus: Co
     assert [found.withdrawn for found in corpus.find(sha256("a"))] == [True]
 
 
+def test_only_what_stands_on_no_list_any_more_is_withdrawn(corpus: Corpus) -> None:
+    corpus.add_entries([entry(pdq()), entry(pdq(), on="other", source="two", code="1"), entry(sha256("b"))])
+    assert corpus.withdrawn() == ()
+    corpus.withdraw(pdq())
+    assert corpus.withdrawn() == (pdq(),)
+    corpus.add_entries([entry(pdq(), on="third")])
+    assert corpus.withdrawn() == ()
+
+
 def test_a_version_grows_with_each_change_and_only_then(corpus: Corpus) -> None:
     corpus.add_entries([entry(sha256("a")), entry(sha256("b"), on="other")])
     assert versions(corpus) == {"known": 1, "other": 1}
