@@ -35,13 +35,20 @@ import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from iii_client.errors import ConfigurationError
 from iii_client.model import Mode
 
 MIB = 1 << 20
+
+#: `scheme:code` patterns that may block. The names are those of the published schemes: INTERPOL's baseline
+#: set (1 is what every member state agrees on), NCMEC's and the IWF's classes. An empty list blocks nothing
+#: that was published with a category.
+DEFAULT_BLOCKING_CATEGORIES = ("interpol-baseline:1", "ncmec:*", "iwf:*")
 
 #: Ways to lay a picture, named by what turns the upload into the listed one. Mirroring is the one that
 #: people do not notice, so it is looked for by default.
@@ -143,7 +150,7 @@ class PolicyConfig:
     """Overrides of the default policy table."""
 
     rules: Mapping[str, str] = field(default_factory=dict)
-    blocking_categories: tuple[str, ...] = ()
+    blocking_categories: tuple[str, ...] = DEFAULT_BLOCKING_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -166,6 +173,7 @@ class Config:
             ConfigurationError: a setting is missing, unknown or malformed.
         """
         env = os.environ if env is None else env
+        _refuse_unknown(env)
         tree = _read_toml(Path(env["III_CONFIG"])) if env.get("III_CONFIG") else {}
         for variable, path in _ENVIRONMENT.items():
             if (text := _from_env_or_file(env, variable)) is not None:
@@ -213,6 +221,9 @@ def default_state_dir() -> Path:
 
 
 # --- reading ------------------------------------------------------------------------------------------
+
+
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 def _text(name: str, value: Any) -> str:
@@ -268,11 +279,20 @@ def _positive_seconds(name: str, value: Any) -> float:
 
 
 def _http_url(name: str, value: Any) -> str:
+    # The value is never echoed: a malformed one may hold a password, and errors end up in journals.
     text = _text(name, value).rstrip("/")
-    if text and not text.startswith(("http://", "https://")):
-        raise ConfigurationError(f"{name} must start with https:// or http://; it is {text!r}")
-    if "@" in text.partition("://")[2].partition("/")[0]:
+    if "@" in text:
         raise ConfigurationError(f"{name} must not hold a password; use the username and password settings")
+    scheme, _, rest = text.partition("://")
+    if text and scheme not in {"http", "https"}:
+        raise ConfigurationError(f"{name} must start with https://")
+    if scheme == "http" and urlsplit(text).hostname not in _LOOPBACK:
+        raise ConfigurationError(
+            f"{name} must start with https://: on the way, others could read and forge what it carries",
+            hint="http:// is for this machine only (127.0.0.1, ::1, localhost), as the practice service is.",
+        )
+    if text and not rest:
+        raise ConfigurationError(f"{name} names no host")
     return text
 
 
@@ -306,7 +326,7 @@ def _rules(name: str, value: Any) -> Mapping[str, str]:
 
 
 def _texts(name: str, value: Any) -> tuple[str, ...]:
-    if isinstance(value, str) or not all(isinstance(item, str) for item in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(item, str) for item in value):
         raise ConfigurationError(f"{name} must be a list of texts")
     return tuple(value)
 
@@ -335,6 +355,9 @@ _LIMITS = dict.fromkeys(
     ("max_content_bytes", "max_picture_bytes", "max_frame_pixels", "max_total_pixels"), _positive_int
 )
 _POLICY = {"rules": _rules, "blocking_categories": _texts}
+
+#: Largest configuration or secret file.
+_MAX_FILE_BYTES = 64 << 10
 
 _ENVIRONMENT = {
     "III_MODE": "mode",
@@ -374,32 +397,51 @@ def _read_part(part: str, values: Any, readers: Mapping[str, Any]) -> dict[str, 
     return {key: readers[key](prefix + key, value) for key, value in values.items()}
 
 
+def _refuse_unknown(env: Mapping[str, str]) -> None:
+    """A misspelt variable must not be a setting that silently does not apply."""
+    known = {"III_CONFIG", *_ENVIRONMENT, *(f"{variable}_FILE" for variable in _ENVIRONMENT)}
+    for name in sorted(env):
+        if name.startswith("III_") and name not in known and not name.startswith("III_TEST_"):
+            close = get_close_matches(name, known, 1)
+            hint = f"Did you mean {close[0]}?" if close else "All names: docs/reference/configuration.md."
+            raise ConfigurationError(f"unknown environment variable {name}", hint=hint)
+
+
 def _from_env_or_file(env: Mapping[str, str], variable: str) -> str | None:
     """The variable's text, else that of the file its `*_FILE` twin names; None when neither is set."""
     text = env.get(variable)
     file = env.get(f"{variable}_FILE")
     if text and file:
         raise ConfigurationError(f"{variable} and {variable}_FILE are both set", hint="Keep one of them.")
-    if file:
-        try:
-            return Path(file).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise ConfigurationError(f"cannot read the file of {variable}_FILE: {error.strerror}") from None
-    return text or None
+    return _read_small(Path(file), f"the file of {variable}_FILE").strip() if file else text or None
+
+
+def _read_small(path: Path, what: str) -> str:
+    """A short UTF-8 text file: limits before reading, because the name may be that of a device."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"{what} cannot be read: {error.strerror}") from None
+    if len(content) > _MAX_FILE_BYTES:
+        raise ConfigurationError(f"{what} is larger than {_MAX_FILE_BYTES} bytes")
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{what} is not UTF-8 text") from None
 
 
 def _put(tree: dict[str, Any], path: str, value: str) -> None:
     *tables, key = path.split(".")
     for table in tables:
         tree = tree.setdefault(table, {})
+        if not isinstance(tree, dict):
+            raise ConfigurationError(f"[{table}] must be a table")
     tree[key] = value
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            return tomllib.load(file)
-    except OSError as error:
-        raise ConfigurationError(f"the configuration file cannot be read: {error.strerror}") from None
+        return tomllib.loads(_read_small(path, "the configuration file"))
     except tomllib.TOMLDecodeError as error:
         raise ConfigurationError(f"the configuration file is not TOML: {error}") from None

@@ -22,7 +22,7 @@ from iii_client.decide import TablePolicy, judge
 from iii_client.errors import FilterError, RecordError
 from iii_client.filters import BypassFilter
 from iii_client.filters.views import Orientation
-from iii_client.fingerprint import RECIPES, HashingPool, build_fingerprint, warm_up
+from iii_client.fingerprint import RECIPES, FingerprintBuilder, HashingPool, build_fingerprint, warm_up
 from iii_client.model import (
     ANONYMOUS,
     NO_RELEASE,
@@ -155,9 +155,25 @@ class Scanner:
         """Hash one item; no filter, no network."""
         return build_fingerprint(_as_content(content), recipe=self._recipe, limits=self._limits)
 
-    def check(self, fingerprints: Sequence[Fingerprint]) -> tuple[Decision, ...]:
-        """Decide about items that were hashed before, without reading them again. Aligned."""
-        return self._check(fingerprints, [ANONYMOUS] * len(fingerprints))
+    def start_fingerprint(self) -> FingerprintBuilder:
+        """Hash an upload while it streams in: `update(chunk)`, then `check([builder.finish()])`."""
+        return FingerprintBuilder(recipe=self._recipe, limits=self._limits)
+
+    def check(
+        self, fingerprints: Sequence[Fingerprint], *, contexts: Sequence[UploadContext] = ()
+    ) -> tuple[Decision, ...]:
+        """Decide about items that were hashed before, without reading them again. Aligned.
+
+        Args:
+            fingerprints: of this scanner's recipe.
+            contexts: where each came from, aligned; none for all anonymous.
+
+        Raises:
+            ValueError: contexts that are not aligned.
+        """
+        if contexts and len(contexts) != len(fingerprints):
+            raise ValueError(f"{len(fingerprints)} fingerprints and {len(contexts)} contexts")
+        return self._check(fingerprints, contexts or [ANONYMOUS] * len(fingerprints))
 
     def warm_up(self) -> None:
         """Pay the first scan's costs (imports, tables, opening the filter) now."""

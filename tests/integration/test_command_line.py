@@ -182,6 +182,31 @@ def test_doctor_names_each_missing_piece_and_what_works_without_it(tmp_path: Pat
         assert checks[name]["without"]
 
 
+def test_doctor_finds_what_only_looking_can_find(service: Sandbox, tmp_path: Path) -> None:
+    """A root that is none, one of another repository, damaged records, a wrong policy row."""
+    (tmp_path / "root.json").write_text("{}")
+    (tmp_path / "state.db").write_bytes(b"random bytes, no database" * 200)
+    (tmp_path / "iii.toml").write_text('[policy.rules]\nmatched_exakt = "block"\n')
+    with Sandbox.open(tmp_path / "other") as other:
+        foreign_root = other.env["III_FILTER_ROOT"]
+        for changed in (
+            {"III_FILTER_ROOT": str(tmp_path / "root.json")},
+            {"III_FILTER_ROOT": str(tmp_path)},
+            {"III_FILTER_ROOT": foreign_root},
+            {"III_STATE_DIR": str(tmp_path)},
+            {"III_CONFIG": str(tmp_path / "iii.toml")},
+        ):
+            result = run("doctor", "--json", env={**service.env, **changed})
+            states = {check["state"] for check in json.loads(result.stdout)["checks"]}
+            assert result.returncode != 0, changed
+            assert "fail" in states, changed
+
+
+def test_doctor_makes_no_state_directory(tmp_path: Path) -> None:
+    run("doctor", env={"III_STATE_DIR": str(tmp_path / "state")})
+    assert not (tmp_path / "state").exists()
+
+
 def test_the_bridge_is_named_loudly(service: Sandbox, tmp_path: Path) -> None:
     env = {**service.env, "III_FILTER": "none", "III_SERVICE_PROTOCOL": "v1"}
     assert "EVERY picture" in run("doctor", env=env).stdout
@@ -194,7 +219,7 @@ def test_the_bridge_is_named_loudly(service: Sandbox, tmp_path: Path) -> None:
 def test_without_a_filter_the_scan_says_so_and_is_incomplete(service: Sandbox, tmp_path: Path) -> None:
     photograph(tmp_path, "a.png")
     result = run("scan", tmp_path, env={**service.env, "III_STATE_DIR": str(tmp_path / "state")})
-    assert (result.returncode, "no filter is installed" in result.stdout) == (3, True)
+    assert (result.returncode, "no usable filter is installed" in result.stdout) == (3, True)
     status = run("filter", "status", env={**service.env, "III_STATE_DIR": str(tmp_path / "state")})
     assert (status.returncode, "iii-client filter update" in status.stderr) == (3, True)
 
@@ -325,6 +350,8 @@ def test_the_sandbox_command_prints_one_line_and_is_the_same_service_again(tmp_p
     [
         ["scan"],
         ["scan", "--jobs", "-1", "."],
+        ["scan", ""],
+        ["scan", "--summary", "/nowhere-at-all/summary.json", "."],
         ["nonsense"],
         ["filter"],
         ["demo", "/nowhere-at-all"],

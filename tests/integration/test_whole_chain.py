@@ -4,6 +4,7 @@ import contextlib
 import json
 import re
 import socket
+import sqlite3
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,18 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageOps
 
-from iii_client import Action, Algorithm, Config, Content, Decision, Outcome, Reason, Scanner, Updater
+from iii_client import (
+    Action,
+    Algorithm,
+    Config,
+    Content,
+    Decision,
+    Outcome,
+    Reason,
+    Scanner,
+    Updater,
+    UploadContext,
+)
 from iii_client.sandbox import Sandbox
 from iii_client.scanner import ScanItem
 from iii_client.test_picture import listed_picture_bytes
@@ -244,6 +256,22 @@ def test_stored_fingerprints_are_checked_again_without_reading_a_file(world: Wor
         fingerprints = [scanner.fingerprint(path) for path in (world.known[1], world.innocent[1])]
         outcomes = [decision.verdict.outcome for decision in scanner.check(fingerprints)]
     assert outcomes == [Outcome.MATCHED, Outcome.NO_MATCH]
+
+
+def test_an_upload_is_hashed_while_it_streams_and_recorded_with_its_context(world: World) -> None:
+    content = world.known[2].read_bytes()
+    with Scanner.from_config(world.config) as scanner:
+        builder = scanner.start_fingerprint()
+        for start in range(0, len(content), 10_000):
+            builder.update(content[start : start + 10_000])
+        context = UploadContext(route="streamed", uploader="u")
+        (decision,) = scanner.check([builder.finish()], contexts=[context])
+        with pytest.raises(ValueError, match="contexts"):
+            scanner.check([decision.verdict.fingerprint] * 2, contexts=[context])
+    assert (decision.verdict.outcome, decision.action) == (Outcome.MATCHED, Action.BLOCK)
+    with sqlite3.connect(world.config.state_dir / "state.db") as db:
+        found = db.execute("SELECT route FROM encounter WHERE id = ?", [decision.encounter_id]).fetchone()
+    assert found == ("streamed",)
 
 
 def test_edited_copies_are_found_held_and_named_by_the_listed_hash(

@@ -47,6 +47,11 @@ def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
         ("III_SERVICE_PROTOCOL", "v3"),
         ("III_SERVICE_URL", "ftp://example.org"),
         ("III_SERVICE_URL", "https://user:secret@example.org"),
+        ("III_SERVICE_URL", "user:secret@example.org"),
+        ("III_SERVICE_URL", "https://"),
+        ("III_SERVICE_URL", "http://example.org"),
+        ("III_FILTER_URL", "http://192.0.2.1/filter"),
+        ("III_SERVIC_URL", "https://example.org"),
         ("III_SERVICE_TIMEOUT_S", "0"),
         ("III_SERVICE_TIMEOUT_S", "nan"),
         ("III_SERVICE_TIMEOUT_S", "soon"),
@@ -83,6 +88,45 @@ def test_a_variable_and_its_file_twin_together_are_refused(tmp_path: Path) -> No
         Config.from_env(
             {"III_MODE": "shadow", "III_SERVICE_PASSWORD": "a", "III_SERVICE_PASSWORD_FILE": str(tmp_path)}
         )
+
+
+def test_a_misspelt_variable_is_named_with_the_right_one() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Config.from_env({"III_MODE": "shadow", "III_SERVICE_TIMEOUT": "3"})
+    assert "III_SERVICE_TIMEOUT_S" in caught.value.hint
+
+
+def test_plain_http_is_for_this_machine_only() -> None:
+    for url in ("http://127.0.0.1:8000", "http://localhost/x", "http://[::1]:1"):
+        assert Config.from_env({"III_MODE": "shadow", "III_SERVICE_URL": url}).service.url == url
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe", b"x" * 100_000])
+def test_a_file_that_is_no_short_text_is_refused_by_name(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "file"
+    file.write_bytes(content)
+    for env in ({"III_SERVICE_PASSWORD_FILE": str(file)}, {"III_CONFIG": str(file)}):
+        with pytest.raises(ConfigurationError):
+            Config.from_env({"III_MODE": "shadow", **env})
+
+
+@pytest.mark.parametrize(
+    "tree", [{"service": 5}, {"policy": {"blocking_categories": 5}}, {"policy": {"rules": [1]}}]
+)
+def test_a_value_of_another_shape_is_a_configuration_error(tmp_path: Path, tree: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        Config.from_mapping({"mode": "shadow", **tree})
+    file = tmp_path / "iii.toml"
+    file.write_text("service = 5\n")
+    with pytest.raises(ConfigurationError):
+        Config.from_env(
+            {"III_CONFIG": str(file), "III_MODE": "shadow", "III_SERVICE_URL": "https://a.example"}
+        )
+
+
+def test_an_empty_list_of_categories_blocks_none_of_them() -> None:
+    config = Config.from_mapping({"mode": "shadow", "policy": {"blocking_categories": []}})
+    assert config.policy.blocking_categories == ()
 
 
 def test_a_missing_or_broken_file_is_a_clear_error(tmp_path: Path) -> None:

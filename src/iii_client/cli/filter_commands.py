@@ -105,13 +105,16 @@ def status(json: JsonOption = False) -> None:
 
 
 @app.command()
-def verify() -> None:
+def verify(json: JsonOption = False) -> None:
     """Check the installed bytes against their signed digests. Exit 4 when they differ."""
     from iii_client.updates import FilterStore
 
     store = FilterStore(Config.from_env().state_dir)
     release = store.verify()
-    out.print(f"release {release.id} is what was signed ({size(_all_bytes(release))})")
+    if json:
+        print_json_line({"release": str(release.id), "verified": True, "size_bytes": _all_bytes(release)})
+    else:
+        out.print(f"release {release.id} is what was signed ({size(_all_bytes(release))})")
 
 
 def _all_bytes(release: Release) -> int:

@@ -3,11 +3,12 @@
 import json as jsonlib
 import os
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -24,7 +25,7 @@ MAX_TABLE_ROWS = 500
 
 
 def scan(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH…", help="Files and folders.")],
+    names: Annotated[list[str], typer.Argument(metavar="PATH…", help="Files and folders.")],
     json: Annotated[bool, typer.Option("--json", help="One JSON object a file on standard output.")] = False,
     jobs: Annotated[int, typer.Option(min=0, help="Hashing processes; 0 takes every core.")] = 0,
     summary: Annotated[
@@ -40,35 +41,77 @@ def scan(
     from iii_client.content import Content
     from iii_client.scanner import ScanItem, Scanner
 
-    totals = Totals(mode=Config.from_env().mode)
-    rows: list[tuple[str, Decision]] = []
+    if "" in names:
+        # Path("") is the working directory: an unset variable in a script must not scan that.
+        raise ConfigurationError("an empty path was given", hint="Is a variable of your script unset?")
+    paths = [Path(name) for name in names]
+    config = Config.from_env()
+    totals = Totals(mode=config.mode)
+    report = Report(show_all=show_all, as_json=json)
 
     def items() -> Iterator[ScanItem]:
         for path in iter_files(paths):
             context = UploadContext(route="iii-client scan", reference=str(path))
             yield ScanItem(content=Content.from_path(path), context=context)
 
-    with Scanner.from_env() as scanner, _progress(paths) as advance:
-        for item, decision in scanner.scan_many(items(), jobs=jobs or len(os.sched_getaffinity(0))):
-            path = item.context.reference
-            totals.add(decision)
-            if json:
-                print_json_line(decision_as_json(path, decision))
-            elif show_all or decision.verdict.outcome is not Outcome.NO_MATCH:
-                rows.append((path, decision))
-            advance()
-
-    if not json and rows:
-        out.print(_table(rows[:MAX_TABLE_ROWS]))
-        if len(rows) > MAX_TABLE_ROWS:
-            out.print(f"… and {len(rows) - MAX_TABLE_ROWS:,} more; --json lists every file")
-    totals.print_to(err if json else out)
-    if summary is not None:
+    # Decoders warn about odd files on standard error; the verdict says all that an operator needs.
+    warnings.simplefilter("ignore")
+    # Opened first: a summary that cannot be written must be known before hours of work, not after.
+    with _summary_file(summary) as summary_file, Scanner.from_config(config) as scanner:
         try:
-            summary.write_text(jsonlib.dumps(totals.as_json(), indent=2) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise ConfigurationError(f"the summary cannot be written: {error.strerror}") from None
+            with _progress(paths) as advance:
+                for item, decision in scanner.scan_many(items(), jobs=jobs or len(os.sched_getaffinity(0))):
+                    totals.add(decision)
+                    report.add(item.context.reference, decision)
+                    advance()
+        finally:
+            # Also when interrupted: what was found until then was found.
+            report.finish()
+            totals.print_to(err if json else out)
+            if summary_file is not None:
+                jsonlib.dump(totals.as_json(), summary_file, indent=2)
+                summary_file.write("\n")
     return totals.exit_code
+
+
+class Report:
+    """What is said of single files: JSON lines as they come, or a table at the end. Bounded."""
+
+    def __init__(self, *, show_all: bool, as_json: bool) -> None:
+        self._show_all = show_all
+        self._as_json = as_json
+        self._table = _new_table()
+        self._left_out = 0
+
+    def add(self, path: str, decision: Decision) -> None:
+        """Take one decision."""
+        if self._as_json:
+            print_json_line(decision_as_json(path, decision))
+        elif self._show_all or decision.verdict.outcome is not Outcome.NO_MATCH:
+            if self._table.row_count < MAX_TABLE_ROWS:
+                _add_row(self._table, path, decision)
+            else:
+                self._left_out += 1
+
+    def finish(self) -> None:
+        """Print the table, if there is anything in it."""
+        if self._table.row_count:
+            out.print(self._table)
+        if self._left_out:
+            out.print(f"… and {self._left_out:,} more; --json lists every file")
+
+
+@contextmanager
+def _summary_file(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(f"the summary cannot be written: {error.strerror}") from None
+    with file:
+        yield file
 
 
 class Totals:
@@ -149,8 +192,8 @@ class Totals:
             )
         if Reason.NO_FILTER.value in self.reasons:
             console.print(
-                "[bold yellow]no filter is installed:[/] run 'iii-client filter update'; "
-                "until then nothing can be called innocent"
+                "[bold yellow]no usable filter is installed:[/] run 'iii-client filter update' "
+                "('iii-client doctor' says why); until then nothing can be called innocent"
             )
         if self.not_recorded:
             console.print(
@@ -201,18 +244,20 @@ _STYLE = {
 }
 
 
-def _table(rows: list[tuple[str, Decision]]) -> Table:
+def _new_table() -> Table:
     table = Table("outcome", "action", "why", box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
-    for path, decision in rows:
-        outcome = decision.verdict.outcome
-        action = decision.action.value
-        if decision.ruled is not decision.action:
-            action += f" (would {decision.ruled.value})"
-        table.add_row(
-            f"[{_STYLE[outcome]}]{outcome.value}[/]", action, safe_text(_why(decision)), safe_text(path)
-        )
     return table
+
+
+def _add_row(table: Table, path: str, decision: Decision) -> None:
+    outcome = decision.verdict.outcome
+    action = decision.action.value
+    if decision.ruled is not decision.action:
+        action += f" (would {decision.ruled.value})"
+    table.add_row(
+        f"[{_STYLE[outcome]}]{outcome.value}[/]", action, safe_text(_why(decision)), safe_text(path)
+    )
 
 
 def _why(decision: Decision) -> str:

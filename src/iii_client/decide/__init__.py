@@ -1,6 +1,6 @@
 """An opinion: fingerprint, hits and answers become a verdict, and a verdict an action. Pure functions."""
 
 from iii_client.decide.judge import judge
-from iii_client.decide.policy import DEFAULT_BLOCKING_CATEGORIES, DEFAULT_RULES, TablePolicy
+from iii_client.decide.policy import DEFAULT_RULES, TablePolicy
 
-__all__ = ["DEFAULT_BLOCKING_CATEGORIES", "DEFAULT_RULES", "TablePolicy", "judge"]
+__all__ = ["DEFAULT_RULES", "TablePolicy", "judge"]

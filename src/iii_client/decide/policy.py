@@ -45,10 +45,6 @@ DEFAULT_RULES: Mapping[str, Action] = {
     "no_match": Action.ALLOW,
 }
 
-#: `scheme:code` patterns that may block. The names are those of the published schemes: INTERPOL's baseline
-#: set (1 is the worst-of-the-worst set that every member state agrees on), NCMEC's and the IWF's classes.
-DEFAULT_BLOCKING_CATEGORIES = ("interpol-baseline:1", "ncmec:*", "iwf:*")
-
 #: PDQ's usual threshold: beyond it, unlike pictures begin to meet.
 MAX_BLOCKABLE_DISTANCE_BITS = 31
 #: Rows that may not be set to block, whatever a configuration says.
@@ -93,7 +89,7 @@ class TablePolicy:
     def __init__(self, config: PolicyConfig | None = None) -> None:
         config = config or PolicyConfig()
         self._rules = {**DEFAULT_RULES, **dict(_read_rule(row, text) for row, text in config.rules.items())}
-        self._blocking = config.blocking_categories or DEFAULT_BLOCKING_CATEGORIES
+        self._blocking = config.blocking_categories
 
     def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:  # noqa: ARG002 - routes come later
         """The action for a verdict: that of the gravest row that applies."""
