@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from iii_client.model.hashes import Algorithm
+from iii_client.model.hashes import Algorithm, HashValue
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -92,6 +92,7 @@ class Release:
         signed_at, expires_at: of the newest metadata that vouches for it.
         near: its near segments, by convention and number; each is a file of its own.
         withdrawn: SHA-256 of hashes in near segments that are listed no more, ascending.
+        canaries: hashes that its exact sections list, as signed: those of the test picture.
     """
 
     id: ReleaseId
@@ -102,6 +103,7 @@ class Release:
     expires_at: datetime
     near: tuple[NearInfo, ...] = ()
     withdrawn: tuple[bytes, ...] = field(default=(), repr=False)
+    canaries: tuple[HashValue, ...] = field(default=(), repr=False)
 
     @property
     def is_practice(self) -> bool:

@@ -60,7 +60,7 @@ class SignedBase:
             "sha256": self.sha256,
             "max_fill_permille": self.max_fill_permille,
             "sections": [section_to_json(section) for section in self.sections],
-            "canaries": [{"algorithm": str(c.algorithm), "value": c.hex} for c in self.canaries],
+            "canaries": [canary_to_json(canary) for canary in self.canaries],
         }
         if self.near:
             custom["near"] = [target.to_json() for target in self.near]
@@ -81,7 +81,7 @@ class SignedBase:
                 sha256=sha256(custom, "sha256"),
                 max_fill_permille=number(custom, "max_fill_permille", 1),
                 sections=tuple(section_from_json(s) for s in rows(custom, "sections", MAX_SECTIONS)),
-                canaries=tuple(_canary(row) for row in rows(custom, "canaries", MAX_CANARIES)),
+                canaries=tuple(canary_from_json(row) for row in rows(custom, "canaries", MAX_CANARIES)),
                 near=near_targets_from(custom, "near"),
                 withdrawn=withdrawn_from(custom, "withdrawn"),
             )
@@ -131,5 +131,15 @@ def section_from_json(row: Any) -> SectionInfo:
     )
 
 
-def _canary(row: Mapping[str, Any]) -> HashValue:
+def canary_to_json(canary: HashValue) -> dict[str, str]:
+    """One canary. It is no secret: everybody has the test picture."""
+    return {"algorithm": str(canary.algorithm), "value": canary.hex}
+
+
+def canary_from_json(row: Mapping[str, Any]) -> HashValue:
+    """Read what `canary_to_json` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError: anything else.
+    """
     return HashValue.from_hex(Algorithm(text(row, "algorithm")), text(row, "value"))

@@ -37,7 +37,14 @@ from iii_client.filters import (
 from iii_client.model import NearInfo, Release, ReleaseId
 from iii_client.updates.durable import exclusive_lock, install_durably, replace_durably
 from iii_client.updates.fields import number, rows, rows_if_any, sha256, text
-from iii_client.updates.signed_base import MAX_SECTIONS, section_from_json, section_to_json
+from iii_client.updates.signed_base import (
+    MAX_CANARIES,
+    MAX_SECTIONS,
+    canary_from_json,
+    canary_to_json,
+    section_from_json,
+    section_to_json,
+)
 from iii_client.updates.signed_near import (
     MAX_NEAR_SEGMENTS,
     near_from_json,
@@ -350,6 +357,8 @@ def _pointer_to_bytes(release: Release) -> bytes:
         pointer["near"] = [near_to_json(segment) for segment in release.near]
     if release.withdrawn:
         pointer["withdrawn"] = withdrawn_to_json(release.withdrawn)
+    if release.canaries:
+        pointer["canaries"] = [canary_to_json(canary) for canary in release.canaries]
     return json.dumps(pointer, indent=1).encode()
 
 
@@ -368,6 +377,8 @@ def _parse_pointer(content: bytes) -> Installed:
         expires_at=_moment(tree, "expires_at"),
         near=tuple(near_from_json(row) for row in rows_if_any(tree, "near", MAX_NEAR_SEGMENTS)),
         withdrawn=withdrawn_from(tree, "withdrawn"),
+        # An older library wrote none: its filter is not probed until the next update adds them.
+        canaries=tuple(canary_from_json(row) for row in rows_if_any(tree, "canaries", MAX_CANARIES)),
     )
     if text(tree, "file") != _file_name(release):
         raise ValueError("the name of another file")

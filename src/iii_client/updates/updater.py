@@ -252,4 +252,5 @@ def _as_release(base: TrustedBase) -> Release:
         expires_at=base.expires_at,
         near=tuple(segment.signed.info for segment in base.segments),
         withdrawn=base.signed.withdrawn,
+        canaries=base.signed.canaries,
     )

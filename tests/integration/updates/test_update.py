@@ -640,6 +640,26 @@ def test_damaged_bytes_on_disk_are_seen_and_repaired(chain: Chain) -> None:
     assert live.current() is not old
 
 
+def test_a_filter_whose_bits_are_lost_is_refused_at_opening_and_repaired(chain: Chain) -> None:
+    chain.updater.update()
+    (file,) = (chain.state_dir / "filter" / "releases").glob("*.bundle")
+    file.write_bytes(pack_bundle(ReleaseId(epoch=1, sequence=0), without_canaries()))
+    with pytest.raises(errors.FilterFormatError, match="misses 3 of 3"):
+        chain.live().current()
+    assert chain.updater.update().changed
+    assert chain.finds("a", "b", "c") == [True, True, False]
+
+
+def test_an_update_gives_canaries_to_a_pointer_that_has_none(chain: Chain) -> None:
+    chain.updater.update()
+    pointer = chain.state_dir / "filter" / "current"
+    tree = json.loads(pointer.read_text())
+    assert len(tree.pop("canaries")) == 3
+    pointer.write_text(json.dumps(tree))
+    assert not chain.updater.update().changed
+    assert len(chain.updater.store.installed().canaries) == 3
+
+
 def test_a_missing_release_file_is_repaired(chain: Chain) -> None:
     chain.updater.update()
     (file,) = (chain.state_dir / "filter" / "releases").glob("*.bundle")

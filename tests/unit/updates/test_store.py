@@ -14,11 +14,13 @@ from iii_client.filters import parse_bundle
 from iii_client.filters.near_segment import HEADER_BYTES, NearHeader
 from iii_client.model import Algorithm, Fingerprint, HashValue, NearInfo, Release, ReleaseId
 from iii_client.publisher import ListEntry, build_bundle
+from iii_client.publisher.build import test_picture_entries as picture_entries
 from iii_client.publisher.near import NearPublisher
 from iii_client.updates import FilterStore, LiveFilter
 from iii_client.updates.signed_near import SignedSegment
 
 SIGNED_AT = datetime(2030, 1, 1, tzinfo=UTC)
+CANARIES = tuple(entry.hash for entry in picture_entries() if entry.hash.algorithm.is_digest)
 
 
 def known(name: str) -> HashValue:
@@ -40,6 +42,7 @@ def install(store: FilterStore, *names: str, epoch: int = 1, near: tuple[NearInf
         signed_at=SIGNED_AT,
         expires_at=SIGNED_AT + timedelta(days=7),
         near=near,
+        canaries=CANARIES,
     )
     with store.lock():
         temporary = store.downloads_dir / "new"
@@ -140,6 +143,31 @@ def test_a_damaged_file_is_found_by_its_digest(store: FilterStore) -> None:
             store.verify()
     file.write_bytes(content)
     store.verify()
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256])
+def test_a_section_that_lost_its_bits_is_not_opened(store: FilterStore, algorithm: Algorithm) -> None:
+    """Its headers are whole, and it would find nothing that it lists."""
+    install(store, "a")
+    (file,) = (store._dir / "releases").glob("*.bundle")
+    content = bytearray(file.read_bytes())
+    (section,) = (s for s in parse_bundle(content).sections if s.name == algorithm)
+    content[section.offset + 40 : section.offset + section.size_bytes] = bytes(section.size_bytes - 40)
+    file.write_bytes(content)
+    for ask in (store.snapshot, LiveFilter(store).current):
+        with pytest.raises(FilterFormatError, match="misses 1 of 3") as caught:
+            ask()
+        assert "iii-client filter update" in caught.value.hint
+
+
+def test_a_pointer_from_before_it_had_canaries_is_read(store: FilterStore) -> None:
+    install(store, "a")
+    path = store._dir / "current"
+    tree = json.loads(path.read_text())
+    del tree["canaries"]
+    path.write_text(json.dumps(tree))
+    assert store.installed().canaries == ()
+    assert store.snapshot().look_up([item("a")])[0].candidates
 
 
 # --- near segments --------------------------------------------------------------------------------------
@@ -276,6 +304,10 @@ def pointer_with(store: FilterStore, **changes: object) -> None:
         {"sections": [{"name": "md5"}]},
         {"sections": 3},
         {"size_bytes": "many"},
+        {"canaries": []},
+        {"canaries": [{"algorithm": "md5", "value": "00"}]},
+        {"canaries": [{"algorithm": "md4", "value": "00" * 16}]},
+        {"canaries": [{"algorithm": "md5", "value": "00" * 16}] * 65},
         {"padding": "x" * 1_100_000},
     ],
     ids=lambda changes: next(iter(changes)),
