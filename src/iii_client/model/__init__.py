@@ -36,6 +36,7 @@ from iii_client.model.matches import (
     Unanswered,
 )
 from iii_client.model.releases import (
+    CLOCK_TOLERANCE_S,
     EXPIRED_AFTER_S,
     NO_RELEASE,
     STALE_AFTER_S,
@@ -50,6 +51,7 @@ from iii_client.model.verdicts import UNSCANNABLE_REASONS, Action, Mode, Outcome
 
 __all__ = [
     "ANONYMOUS",
+    "CLOCK_TOLERANCE_S",
     "DIGEST_ALGORITHMS",
     "EXPIRED_AFTER_S",
     "NO_RELEASE",

@@ -124,11 +124,18 @@ class Freshness(StrEnum):
 STALE_AFTER_S = 24 * 3600
 #: ... and longer ago than this is expired: the policy decides.
 EXPIRED_AFTER_S = 7 * 24 * 3600
+#: A release cannot be signed in the future, so a clock is wrong. Clocks that nobody sets drift by seconds a
+#: day, and an hour also forgives a wrongly taken summer time; updates refuse metadata from later than this.
+CLOCK_TOLERANCE_S = 3600
 
 
 def freshness(signed_at: datetime, *, now: datetime) -> Freshness:
-    """Age class of metadata that was signed at `signed_at` (both aware UTC)."""
+    """Age class of metadata that was signed at `signed_at` (both aware UTC).
+
+    Metadata from the future (by more than `CLOCK_TOLERANCE_S`) is expired: this machine's clock is behind,
+    its true age is unknown, and a clock that stands still would keep it fresh for ever.
+    """
     age_s = (now - signed_at).total_seconds()
-    if age_s > EXPIRED_AFTER_S:
+    if age_s > EXPIRED_AFTER_S or age_s < -CLOCK_TOLERANCE_S:
         return Freshness.EXPIRED
     return Freshness.STALE if age_s > STALE_AFTER_S else Freshness.FRESH

@@ -42,6 +42,7 @@ from iii_client.errors import (
     WireFormatError,
 )
 from iii_client.filters import Clock
+from iii_client.model import CLOCK_TOLERANCE_S
 from iii_client.updates.durable import sync_tree
 from iii_client.updates.fetcher import RepositoryFetcher
 from iii_client.updates.signed_base import SignedBase, base_path, newest_base
@@ -51,7 +52,7 @@ from iii_client.updates.signed_near import NearTarget, SignedSegment
 ONLINE_LIFETIME = timedelta(days=7)
 
 #: Largest clock difference that is put down to bad luck.
-CLOCK_TOLERANCE = timedelta(hours=1)
+CLOCK_TOLERANCE = timedelta(seconds=CLOCK_TOLERANCE_S)
 
 MAX_ROOT_BYTES = 512_000
 

@@ -111,6 +111,10 @@ def test_a_release_ages_by_its_clock(tmp_path: Path) -> None:
         timedelta(hours=24): Freshness.FRESH,
         timedelta(hours=25): Freshness.STALE,
         timedelta(days=8): Freshness.EXPIRED,
+        # A clock that is a little behind is forgiven; one that is far behind could hide any age.
+        timedelta(minutes=-59): Freshness.FRESH,
+        timedelta(minutes=-61): Freshness.EXPIRED,
+        timedelta(days=-400): Freshness.EXPIRED,
     }
     for age, expected in ages.items():
         assert open_listing(tmp_path, now=SIGNED_AT + age).freshness is expected
