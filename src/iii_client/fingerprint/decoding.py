@@ -30,6 +30,7 @@ from iii_client.fingerprint.frames import (
     count_gif_frames,
     sample_indices,
 )
+from iii_client.fingerprint.jpeg import count_scans
 from iii_client.model import Decoding, Reason
 
 #: Our names of the formats that are decoded, and Pillow's.
@@ -121,6 +122,7 @@ def decode_frames(
         image = opened.enter_context(_open(stream, kind, budget))
         count = count or _count_frames(image, budget.most_frames)
         budget.spend(*image.size)
+        _check_scans(image, stream, budget)
         draft = kind == "jpeg" and decoding is Decoding.FAST
         yield _load(image, 0, count, draft=draft)
         if count > 1 and draft:  # a draft cannot be taken back
@@ -131,6 +133,7 @@ def decode_frames(
                 image.seek(step)  # decodes the frame before it, which is paid for
                 budget.spend(*image.size, at_least=MIN_FRAME_COST_PX)
             at = index
+            _check_scans(image, stream, budget)
             yield _load(image, index, count, draft=False)
 
 
@@ -238,6 +241,12 @@ def _stretched(image: Image.Image) -> Image.Image:
     low, high = values[finite].min(), values[finite].max()
     scaled = np.where(finite, values - low, 0) * (255 / max(high - low, np.finfo(np.float64).tiny))
     return Image.fromarray(np.clip(scaled, 0, 255).astype(np.uint8))
+
+
+def _check_scans(image: ImageFile.ImageFile, stream: BinaryIO, budget: PixelBudget) -> None:
+    if image.format in {"JPEG", "MPO"}:
+        scans = count_scans(stream, image.tile[0].offset, budget.most_scans(*image.size))
+        budget.spend_scans(scans, *image.size)
 
 
 def _check_webp(stream: BinaryIO, budget: PixelBudget) -> None:
