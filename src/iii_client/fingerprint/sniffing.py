@@ -40,20 +40,73 @@ def sniff(head: bytes) -> Kind:
             return Kind(name, standing)
     if head[4:8] == b"ftyp":
         return _sniff_iso_media(head)
+    if _is_svg(head):
+        return Kind("svg", Standing.NOT_ENABLED)
     return Kind(UNKNOWN, Standing.NOT_A_PICTURE)
 
 
+#: Brands of the first box of ISO media (https://mp4ra.org/registered-types/brands).
+_AVIF = {b"avif", b"avis"}
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_HEIF = {b"mif1", b"mif2", b"msf1", b"miaf", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki", b"j2is", b"vvic"}
+_RAW = {b"crx "}
+_FILM = re.compile(
+    rb"iso[m2-9a-c]|mp4[12]|mp71|avc1|hvc1|hev1|av01|M4[ABPV] |M4V[HP]|qt  |3g[2eghprs][0-9a-f]|[Ff]4[ABPVabpv] "
+    rb"|mmp4|MSNV|nd[a-z]{2}|XAVC|da[ms]h|dsms|msdh|MSDH|cmf[2cfl]|piff|isml|dby1|mqt |kddi",
+    re.DOTALL,
+)
+
+
 def _sniff_iso_media(head: bytes) -> Kind:
-    """AVIF, HEIC and MP4 share a container; the brands in its first box tell them apart."""
-    end = min(int.from_bytes(head[:4]), len(head))
-    brands = {head[8:12], *(head[at : at + 4] for at in range(16, end - 3, 4))}
-    if brands & {b"avif", b"avis"}:
+    """AVIF, HEIC and MP4 share a container; the brands in its first box tell them apart.
+
+    Where not all of them can be read, the decoder is asked: who writes the box decides where it ends, and a
+    picture must not pass as a film because its brand comes last.
+    """
+    size, at = int.from_bytes(head[:4]), 8
+    if size == 1:  # the true size follows in 64 bits
+        size, at = int.from_bytes(head[8:16]), 16
+    brands = {head[at : at + 4], *(head[i : i + 4] for i in range(at + 8, min(size, len(head)) - 3, 4))}
+    complete = at + 8 <= size <= len(head) and size % 4 == 0
+    if brands & _AVIF or not complete:
         return Kind("avif", Standing.DECODED)
-    if brands & {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}:
+    if brands & _HEIC:
         return Kind("heic", Standing.NOT_ENABLED)
-    if brands & {b"mif1", b"mif2", b"msf1"}:
+    if brands & _HEIF:
         return Kind("heif", Standing.NOT_ENABLED)
-    return Kind("mp4", Standing.NOT_A_PICTURE)
+    if brands & _RAW:
+        return Kind("cr3", Standing.NOT_SUPPORTED)
+    if any(_FILM.fullmatch(brand) for brand in brands):
+        return Kind("mp4", Standing.NOT_A_PICTURE)
+    return Kind("isomedia", Standing.NOT_SUPPORTED)
+
+
+_SVG_ROOT = re.compile(r"<svg[\s>:/]|<!DOCTYPE\s+svg")
+_XML_PROLOGUE = (("<?", "?>"), ("<!--", "-->"))
+
+
+def _is_svg(head: bytes) -> bool:
+    """Whether it begins as a drawing, or as XML whose prologue is longer than what we see."""
+    encoding = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}.get(head[:2], "utf-8")
+    text = head.decode(encoding, "ignore").lstrip("\ufeff").lstrip()
+    if not text.startswith(("<svg", "<?xml", "<!--", "<!DOCTYPE")):
+        return False
+    if (root := _SVG_ROOT.search(text)) is not None:
+        return root.start() == 0 or text.startswith(("<?xml", "<!--"))
+    return len(head) >= HEAD_BYTES and _is_prologue(text)
+
+
+def _is_prologue(text: str) -> bool:
+    while text := text.lstrip():
+        for opening, closing in _XML_PROLOGUE:
+            if text.startswith(opening):
+                _, ended, text = text.partition(closing)
+                if not ended:
+                    return True
+                break
+        else:
+            return "<!DOCTYPE svg".startswith(text) or "<svg".startswith(text)  # cut off within
+    return True
 
 
 def _table(standing: Standing, **patterns: bytes) -> list[tuple[re.Pattern[bytes], str, Standing]]:
@@ -94,7 +147,7 @@ _SIGNATURES = [
         bpg=rb"BPG\xfb",
         xcf=rb"gimp xcf",
         farbfeld=rb"farbfeld",
-        svg=rb"(\xef\xbb\xbf)?\s*(<svg[\s>]|(<\?xml|<!--|<!DOCTYPE svg).*<svg[\s>])",
+        xpm=rb"\s*/\* XPM \*/",
     ),
     *_table(
         Standing.NOT_A_PICTURE,

@@ -44,8 +44,18 @@ def test_recognisable_pictures_of_other_formats_are_not_supported(name: str) -> 
         (b"\0\0\0\x0cJXL \r\n\x87\n", "jxl", Standing.NOT_SUPPORTED),
         (b"8BPS\0\x01" + bytes(20), "psd", Standing.NOT_SUPPORTED),
         (b"II*\0\x10\0\0\0CR\x02\0", "cr2", Standing.NOT_SUPPORTED),
-        (b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="">', "svg", Standing.NOT_SUPPORTED),
-        (b"\xef\xbb\xbf <svg>", "svg", Standing.NOT_SUPPORTED),
+        (b'<?xml version="1.0"?>\n<!-- x -->\n<svg xmlns="">', "svg", Standing.NOT_ENABLED),
+        ("\ufeff<?xml version='1.0'?><svg>".encode("utf-16-le"), "svg", Standing.NOT_ENABLED),
+        ("\ufeff<svg>".encode("utf-16-be"), "svg", Standing.NOT_ENABLED),
+        (b"<?xml version='1.0'?>\n<!--" + b"x" * 1024, "svg", Standing.NOT_ENABLED),
+        (b"<!-- a --> <!-- b -->" + b" " * 1024, "svg", Standing.NOT_ENABLED),
+        (b"<!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN' [" + b" " * 1024, "svg", Standing.NOT_ENABLED),
+        (b"/* XPM */\nstatic char *x[] = {", "xpm", Standing.NOT_SUPPORTED),
+        (ftyp(b"crx ", b"isom"), "cr3", Standing.NOT_SUPPORTED),
+        (ftyp(b"qt  "), "mp4", Standing.NOT_A_PICTURE),
+        (ftyp(b"M4A ", b"new1"), "mp4", Standing.NOT_A_PICTURE),
+        (ftyp(b"new1", b"new2"), "isomedia", Standing.NOT_SUPPORTED),
+        (b"\xef\xbb\xbf <svg>", "svg", Standing.NOT_ENABLED),
         (b"%PDF-1.7", "pdf", Standing.NOT_A_PICTURE),
         (b"PK\x03\x04rest", "zip", Standing.NOT_A_PICTURE),
         (b"7z\xbc\xaf\x27\x1c", "7z", Standing.NOT_A_PICTURE),
@@ -56,6 +66,27 @@ def test_recognisable_pictures_of_other_formats_are_not_supported(name: str) -> 
 def test_kind_by_signature(head: bytes, name: str, standing: Standing) -> None:
     kind = sniff(head)
     assert (kind.name, kind.standing) == (name, standing)
+
+
+FILM_THEN_AVIF = b"isom\0\0\0\0mp42avif"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        (1).to_bytes(4) + b"ftyp" + (32).to_bytes(8) + b"isom\0\0\0\0mp42avif",
+        (1).to_bytes(4) + b"ftyp" + (5000).to_bytes(8) + b"isom\0\0\0\0mp42" + bytes(1000),
+        (0).to_bytes(4) + b"ftyp" + FILM_THEN_AVIF,
+        (7).to_bytes(4) + b"ftyp" + FILM_THEN_AVIF,
+        (23).to_bytes(4) + b"ftyp" + FILM_THEN_AVIF,
+        (2**32 - 1).to_bytes(4) + b"ftyp" + FILM_THEN_AVIF,
+        ftyp(b"isom", *[b"mp42"] * 300, b"avif")[:1024],
+        ftyp(b"mif1", *[b"miaf"] * 300, b"avif")[:1024],
+        b"\0\0\0\x18ftyp",
+    ],
+)
+def test_where_not_all_brands_can_be_read_the_avif_decoder_has_the_last_word(head: bytes) -> None:
+    assert sniff(head) == sniff(saved("AVIF"))
 
 
 @pytest.mark.parametrize(
@@ -70,6 +101,10 @@ def test_kind_by_signature(head: bytes, name: str, standing: Standing) -> None:
         b"RIFF raff, and WEBP later",
         b"<?xml version='1.0'?><rss>no drawing here</rss>",
         b"<html><body>an <svg> inside a page</body></html>",
+        b"<!-- a comment, and the file ends",
+        b"<!-- a comment --><html>" + b" " * 1024,
+        b"<!DOCTYPE html><body><svg>" + b" " * 1024,
+        "\ufeff<html>".encode("utf-16-le") + b" \0" * 600,
         b"\xff\xd8 is not enough for a JPEG",
         b"\0\0\x01\0\0\0",
     ],
