@@ -9,6 +9,7 @@ length tells at most roughly how many hashes they hold.
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,6 +51,14 @@ MAX_WAIT_S = 24 * 3600
 #: `error` of an answer whose algorithm the service does not know. Only this one means that it *cannot*
 #: answer, which a policy may treat mildly; an error that we do not know is an error.
 ERROR_UNKNOWN_ALGORITHM = "unknown_algorithm"
+
+#: Stands for an `error` that is not a plain code.
+ERROR_OUT_OF_FORM = "error of another form than a code"
+
+#: What an error code looks like. It is logged, so nothing else of the service's gets through...
+_ERROR_CODE = re.compile(r"[a-z0-9_]{1,40}")
+#: ... and no hash either, which a service may echo: as many digits as the shortest has (MD5).
+_HASH_DIGITS = re.compile(r"[0-9a-f]{32}")
 
 _JSON_HEADERS = {"Accept": "application/json"}
 
@@ -183,7 +192,7 @@ def _answer(item: Fields, asked: HashValue) -> Answer:
         return Unanswered(
             hash=asked,
             reason=Reason.SERVICE_CANNOT_CONFIRM if cannot else Reason.SERVICE_ERROR,
-            detail=error,
+            detail=_loggable(error),
         )
     listed = item.flag("listed")
     withdrawn = item.flag("withdrawn", default=False)
@@ -195,6 +204,12 @@ def _answer(item: Fields, asked: HashValue) -> Answer:
     if listed:
         return Listed(hash=asked, matches=matches, cache_s=cache_s)
     return NotListed(hash=asked, withdrawn=withdrawn, cache_s=cache_s)
+
+
+def _loggable(error: str) -> str:
+    """The error code, if it is one and cannot hold a hash, also not one that is cut by underscores."""
+    is_code = _ERROR_CODE.fullmatch(error) and not _HASH_DIGITS.search(error.replace("_", ""))
+    return error if is_code else ERROR_OUT_OF_FORM
 
 
 def _match(item: Fields, asked: HashValue) -> Match:

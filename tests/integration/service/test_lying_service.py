@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import json
 import logging
 import socket
 import struct
@@ -320,3 +321,22 @@ def test_logs_carry_neither_hash_nor_address_nor_password(
     assert "unconfirmed" in logged
     for secret in (SHA1.hex, SHA1.hex[:12], "127.0.0.1", "word"):
         assert secret not in logged + repr(confirmation)
+
+
+def test_a_service_that_echoes_the_hash_as_its_error_gets_no_hash_into_the_log(
+    lying_server: StartServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def echo(connection: socket.socket) -> None:
+        body = server.requests[-1].partition(b"\r\n\r\n")[2]
+        (asked,) = json.loads(body)["hashes"]
+        item = {"id": asked["id"], "error": asked["value"]}
+        answer(json.dumps({"confirm_id": "c", "answers": [item]}).encode())(connection)
+
+    server = lying_server(echo)
+    with caplog.at_level(logging.DEBUG, logger="iii_client"):
+        confirmation = confirmer(server.url, "v2").confirm([SHA1])
+    (unanswered,) = confirmation.answers
+    assert isinstance(unanswered, Unanswered)
+    assert unanswered.reason is Reason.SERVICE_ERROR
+    assert "unconfirmed" in caplog.text
+    assert SHA1.hex[:12] not in caplog.text + repr(confirmation)

@@ -9,6 +9,7 @@ import pytest
 from iii_client.errors import WireFormatError
 from iii_client.model import Algorithm, Category, HashValue, Listed, NotListed, Reason, Unanswered
 from iii_client.service.wire_v2 import (
+    ERROR_OUT_OF_FORM,
     MAX_CACHE_S,
     MAX_HASHES_PER_CALL,
     PADDING_BYTES,
@@ -111,6 +112,33 @@ def test_an_unknown_algorithm_means_that_the_service_cannot_tell() -> None:
 def test_another_error_is_a_fault_and_not_an_inability() -> None:
     # A policy may let pass what a service can never answer; it must not let pass what failed today.
     assert parse_one({"id": "a", "error": "database_down"}).reason is Reason.SERVICE_ERROR
+
+
+def test_an_error_code_is_kept_for_the_log() -> None:
+    for code in ("database_down", "e404", "x" * 40, "ab_12_cafe"):
+        answer = parse_one({"id": "a", "error": code})
+        assert isinstance(answer, Unanswered)
+        assert answer.detail == code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PDQ.hex,
+        PDQ.hex[:32],
+        f"no_{PDQ.hex[:32]}",
+        f"{PDQ.hex[:16]}_{PDQ.hex[16:32]}",
+        PDQ.hex.upper(),
+        f"cannot look up {PDQ.hex}",
+        "x" * 41,
+        "Database down",
+    ],
+)
+def test_an_error_that_may_echo_a_hash_is_an_error_without_its_words(error: str) -> None:
+    """What a confirmer says about an unanswered hash goes to the log, where no full hash may be."""
+    answer = parse_one({"id": "a", "error": error})
+    assert isinstance(answer, Unanswered)
+    assert (answer.reason, answer.detail) == (Reason.SERVICE_ERROR, ERROR_OUT_OF_FORM)
 
 
 def test_answers_are_aligned_by_id_whatever_their_order() -> None:
