@@ -2,10 +2,12 @@
 
 Promises: WAL with `synchronous=FULL`; mode 0600 in a 0700 directory; a connection of its own for every
 process and thread, never used across a fork; migrations applied in order, once, and a file of a newer
-version refused rather than guessed at.
+version refused rather than guessed at; no row written into a file that is not at its path any more.
 """
 
+import fcntl
 import os
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -17,6 +19,10 @@ from iii_client.records.migrations import MIGRATIONS
 
 #: How long a writer waits for another one before it gives up.
 BUSY_TIMEOUT_MS = 5000
+
+#: SQLite's primary result codes (low byte of `sqlite_errorcode`) for a file that is damaged or no database.
+_DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
+_PRIMARY_CODE = 0xFF
 
 
 class Database:
@@ -42,18 +48,21 @@ class Database:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                # A full disk makes SQLite roll back by itself.
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
         except (sqlite3.Error, OSError) as error:
-            raise RecordError(
-                f"the state database refused: {error}",
-                hint="Check free space and permissions of the state directory.",
-            ) from error
+            raise _refused(error) from error
 
     def close(self) -> None:
-        """Close this thread's connection; the next use opens another."""
+        """Close this thread's connection; the next use opens another.
+
+        Those of other threads are left to them, for they may be in the middle of a transaction: each is
+        closed when its thread ends.
+        """
         connection = getattr(self._local, "connection", None)
         if connection is not None and self._local.pid == os.getpid():
             connection.close()
@@ -63,20 +72,87 @@ class Database:
         # SQLite connections must not cross a fork (gunicorn preload, Celery prefork): the child's copy is
         # left alone, because closing it would release locks that the parent still relies on.
         if getattr(self._local, "connection", None) is None or self._local.pid != os.getpid():
-            self._local.connection = self._open()
-            self._local.pid = os.getpid()
+            self._reopen()
+        elif self._local.identity != _identity(self._path):
+            # Somebody removed or replaced the file: SQLite would go on writing into the one without a name.
+            self.close()
+            self._reopen()
         connection: sqlite3.Connection = self._local.connection
         return connection
 
-    def _open(self) -> sqlite3.Connection:
-        self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
-        connection = sqlite3.connect(self._path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    def _reopen(self) -> None:
+        with _opening(self._path.parent):
+            _make_file(self._path)
+            # Taken before SQLite opens it: a replacement in between is seen at the next transaction.
+            self._local.identity = _identity(self._path)
+            self._local.connection = _open(self._path)
+            self._local.pid = os.getpid()
+
+
+@contextmanager
+def _opening(directory: Path) -> Iterator[None]:
+    """One thread of one process at a time makes and opens a database of this directory, which it makes.
+
+    SQLite does not wait when two turn a new file to WAL at once, but says that it is locked.
+    """
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        # Said, not left to closing: a child forked meanwhile holds the same lock through its copy.
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
+        os.close(descriptor)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Which file lies at the path; None when there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _make_file(path: Path) -> None:
+    """Make an empty, private file where there is none.
+
+    Nobody has it open yet: closing a descriptor of a file drops all locks that this process holds on it,
+    SQLite's included.
+    """
+    if path.exists():
+        return
+    # Without their database these would be taken for the new one's. The log may hold rows: it is kept.
+    path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists():
+        log.rename(log.with_name(f"{log.name}.{secrets.token_hex(4)}"))
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_TIMEOUT_MS / 1000)
+    try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
         _migrate(connection)
-        return connection
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _refused(error: sqlite3.Error | OSError) -> RecordError:
+    """The named error. An `OSError` in full would name the path; SQLite's words never do."""
+    named = error.strerror if isinstance(error, OSError) else str(error)
+    reason = named or type(error).__name__
+    if getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _DAMAGED:
+        hint = "state.db is damaged: move it away, keep it as evidence, and a new one is made."
+    else:
+        hint = "Check free space and permissions of the state directory."
+    return RecordError(f"the state database refused: {reason}", hint=hint)
 
 
 def _migrate(connection: sqlite3.Connection) -> None:
@@ -98,5 +174,6 @@ def _migrate(connection: sqlite3.Connection) -> None:
         connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
         connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise

@@ -69,7 +69,7 @@ class EncounterLog:
         return encounter_id
 
     def close(self) -> None:
-        """Close this thread's connection."""
+        """Close this thread's connection; those of other threads close when they end."""
         self._database.close()
 
     def _keyed(self, uploader: str) -> bytes:

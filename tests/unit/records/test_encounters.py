@@ -150,7 +150,85 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
         EncounterLog(tmp_path).record(decision(), UploadContext())
 
 
-def test_a_damaged_store_is_a_record_error(tmp_path: Path) -> None:
-    (tmp_path / "state.db").write_bytes(b"this is not a database at all" * 100)
+def test_a_damaged_store_is_a_record_error_that_says_to_keep_it(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path)
+    damaged = b"this is not a database at all" * 100
+    (tmp_path / "state.db").write_bytes(damaged)
+    with pytest.raises(RecordError) as caught:
+        log.record(decision(), UploadContext())
+    assert "evidence" in caught.value.hint
+    (tmp_path / "state.db").rename(tmp_path / "kept.db")
+    log.record(decision(), UploadContext(route="after"))
+    assert rows(tmp_path, "SELECT route FROM encounter") == [("after",)]
+    assert (tmp_path / "kept.db").read_bytes() == damaged
+
+
+def test_a_refusal_names_the_reason_and_no_path(tmp_path: Path) -> None:
+    (tmp_path / "state.db").mkdir()
+    (tmp_path / "a file").touch()
+    for state_dir in (tmp_path, tmp_path / "a file"):
+        with pytest.raises(RecordError) as caught:
+            EncounterLog(state_dir).record(decision(), UploadContext())
+        assert str(tmp_path) not in str(caught.value) + caught.value.hint
+        assert "permissions" in caught.value.hint
+
+
+@pytest.mark.parametrize("left", [(), ("-wal",), ("-shm",), ("-wal", "-shm")], ids=" ".join)
+def test_a_store_that_was_removed_is_made_anew_and_written_to(tmp_path: Path, left: tuple[str, ...]) -> None:
+    """A worker that goes on with the file that has no name any more would record into nothing."""
+    log = EncounterLog(tmp_path)
+    log.record(decision(), UploadContext(route="before"))
+    for path in tmp_path.glob("state.db*"):
+        if path.name.removeprefix("state.db") not in left:
+            path.unlink()
+    for route in ("after", "later"):
+        log.record(decision(), UploadContext(route=route))
+    assert rows(tmp_path, "SELECT route FROM encounter ORDER BY rowid") == [("after",), ("later",)]
+
+
+def test_all_threads_follow_when_the_store_is_removed(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path)
+    ready, removed = threading.Barrier(5), threading.Event()
+
+    def work() -> None:
+        log.record(decision(), UploadContext(route="before"))
+        ready.wait()
+        removed.wait()
+        for _ in range(10):
+            log.record(decision(), UploadContext(route="after"))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    ready.wait()
+    (tmp_path / "state.db").unlink()
+    removed.set()
+    for thread in threads:
+        thread.join()
+    assert rows(tmp_path, "SELECT route, count(*) FROM encounter GROUP BY route") == [("after", 40)]
+
+
+def test_a_store_that_was_replaced_is_written_to(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path / "live")
+    log.record(decision(), UploadContext(route="lost"))
+    other = EncounterLog(tmp_path / "other")
+    other.record(decision(), UploadContext(route="restored"))
+    other.close()
+    for path in (tmp_path / "live").glob("state.db*"):
+        path.unlink()
+    (tmp_path / "other" / "state.db").rename(tmp_path / "live" / "state.db")
+    log.record(decision(), UploadContext(route="after"))
+    assert rows(tmp_path / "live", "SELECT route FROM encounter ORDER BY rowid") == [
+        ("restored",),
+        ("after",),
+    ]
+
+
+def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
+    log = EncounterLog(tmp_path)
+    (tmp_path / "encounter.key").mkdir()
     with pytest.raises(RecordError):
-        EncounterLog(tmp_path).record(decision(), UploadContext())
+        log.record(decision(), UploadContext(uploader="u"))
+    (tmp_path / "encounter.key").rmdir()
+    log.record(decision(), UploadContext(uploader="u"))
+    assert rows(tmp_path, "SELECT count(*) FROM encounter") == [(1,)]
