@@ -51,8 +51,8 @@ _HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _HEIF = {b"mif1", b"mif2", b"msf1", b"miaf", b"avci", b"avcs", b"jpeg", b"jpgs", b"j2ki", b"j2is", b"vvic"}
 _RAW = {b"crx "}
 _FILM = re.compile(
-    rb"iso[m2-9a-c]|mp4[12]|mp71|avc1|hvc1|hev1|av01|M4[ABPV] |M4V[HP]|qt  |3g[2eghprs][0-9a-f]|[Ff]4[ABPVabpv] "
-    rb"|mmp4|MSNV|nd[a-z]{2}|XAVC|da[ms]h|dsms|msdh|MSDH|cmf[2cfl]|piff|isml|dby1|mqt |kddi",
+    rb"iso[m2-9a-c]|mp4[12]|mp71|avc1|hvc1|hev1|av01|M4[ABPV] |M4V[HP]|qt  |3g[2eghprs][0-9a-f]"
+    rb"|[Ff]4[ABPVabpv] |mmp4|MSNV|nd[a-z]{2}|XAVC|da[ms]h|dsms|msdh|MSDH|cmf[2cfl]|piff|isml|dby1|mqt |kddi",
     re.DOTALL,
 )
 
