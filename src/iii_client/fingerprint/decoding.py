@@ -188,6 +188,7 @@ def _load(image: ImageFile.ImageFile, index: int, count: int, *, draft: bool) ->
         image.draft("L", (DRAFT_MIN_SIDE_PX, DRAFT_MIN_SIDE_PX))
     reduction = round(size[0] / image.size[0])
     drafted = image.mode != mode or reduction > 1
+    image.info.pop("xmp", None)  # or the orientation that it claims is applied to a TIFF
     image.load()
     # Pillow itself applies the orientation of a TIFF while loading, which changes its size.
     width, height = size if drafted else image.size
@@ -216,9 +217,20 @@ def _count_frames(image: ImageFile.ImageFile, most: int) -> int:
     return count
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: ImageFile.ImageFile) -> int:
+    """The orientation of the EXIF block alone.
+
+    Pillow's `getexif` also asks XMP and text, which no browser does: one edit of them would turn the picture
+    for us and for nobody else. A TIFF was turned by Pillow while loading.
+    """
+    block = image.info.get("exif")
+    text = getattr(image, "text", {}).get("exif", "")  # a PNG text of this name goes for EXIF in Pillow
+    if image.format == "TIFF" or not isinstance(block, bytes) or block == text.encode("latin-1", "ignore"):
+        return 1
+    exif = Image.Exif()
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        exif.load(block)
+        orientation = exif.get(ExifTags.Base.Orientation, 1)
     except DECODER_FAULTS:  # broken EXIF in a picture that every browser shows
         return 1
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile, ImageOps, JpegImagePlugin
+from PIL import Image, ImageFile, ImageOps, JpegImagePlugin, PngImagePlugin
 
 from iii_client.config import Limits
 from iii_client.fingerprint.decoding import DECODER_FAULTS, decode_frames, flatten, luma
@@ -165,6 +165,48 @@ def test_a_fast_jpeg_is_reduced_but_never_below_256(
 def test_broken_exif_does_not_hide_the_picture(photo: Image.Image) -> None:
     data = encoded(photo, "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff")
     assert decoded(data, "jpeg")[1].orientation == 1
+
+
+XMP = (
+    b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+    b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    b"</rdf:RDF></x:xmpmeta>"
+)
+
+
+@pytest.mark.parametrize("pillow_format", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("with_exif", [False, True])
+def test_xmp_does_not_turn_a_picture(photo: Image.Image, pillow_format: str, with_exif: bool) -> None:
+    options: dict[str, Any] = {"xmp": XMP}
+    if pillow_format == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", XMP.decode())
+        options = {"pnginfo": text}
+    if pillow_format == "TIFF":
+        options = {"tiffinfo": {700: XMP}}
+    if with_exif and pillow_format != "TIFF":
+        exif = Image.Exif()
+        exif[0x010E] = "a description, so that there is EXIF without an orientation"
+        options["exif"] = exif
+    data = encoded(photo, pillow_format, **options)
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.getexif()[0x0112] == 6, "Pillow asks XMP, or this test proves nothing"
+    flat, frame = decoded(data, pillow_format.lower())
+    assert (frame.orientation, frame.width_px, flat.size) == (1, photo.width, photo.size)
+
+
+def test_text_in_a_png_does_not_turn_a_picture(photo: Image.Image) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    block = exif.tobytes()
+    profile = f"\nexif\n{len(block):8}\n{block.hex()}\n"
+    for key, value in (("Raw profile type exif", profile), ("exif", block.decode("latin-1"))):
+        text = PngImagePlugin.PngInfo()
+        text.add_text(key, value)
+        data = encoded(photo, "PNG", pnginfo=text)
+        with Image.open(io.BytesIO(data)) as image:
+            assert image.getexif()[0x0112] == 6, "Pillow asks it, or this test proves nothing"
+        assert decoded(data, "png")[1].orientation == 1
 
 
 # --- limits -------------------------------------------------------------------------------------------
