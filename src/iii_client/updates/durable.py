@@ -87,6 +87,10 @@ def exclusive_lock(path: Path, *, timeout_s: float) -> Iterator[None]:
                         hint="Another update is running; if none should be, look for a hanging process.",
                     ) from None
                 time.sleep(_LOCK_POLL_S)
-        yield
+        try:
+            yield
+        finally:
+            # Said, not left to closing: a child forked meanwhile holds the same lock through its copy.
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)

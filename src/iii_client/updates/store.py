@@ -17,7 +17,6 @@ when it has changed; at every moment, also after a crash, `current` names comple
 import hashlib
 import json
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -307,7 +306,6 @@ class LiveFilter:
         self._store = store
         self._orientations = orientations
         self._clock = clock
-        self._lock = threading.Lock()
         self._state: tuple[tuple[int, int, int], FilterSnapshot] | None = None
 
     def current(self) -> FilterSnapshot:
@@ -317,15 +315,11 @@ class LiveFilter:
             NoFilterError: none is installed.
             FilterFormatError: it is damaged and there is none before it.
         """
+        # Without a lock: one held by another thread during a fork would stay locked in the child. Threads
+        # that race here open one snapshot too many, which is dropped; whatever stamp stays is the true one
+        # or differs from the next, which opens again.
         state = self._state
         stamp = self._store.stamp()
-        if state is not None and state[0] == stamp:
-            return state[1]
-        with self._lock:
-            return self._reload(stamp)
-
-    def _reload(self, stamp: tuple[int, int, int]) -> FilterSnapshot:
-        state = self._state
         if state is not None and state[0] == stamp:
             return state[1]
         try:

@@ -3,14 +3,16 @@
 import hashlib
 import json
 import os
+import signal
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from iii_client.errors import FilterError, FilterFormatError, LengthOrHashError, NoFilterError
-from iii_client.filters import parse_bundle
+from iii_client.filters import FilterSnapshot, parse_bundle
 from iii_client.filters.near_segment import HEADER_BYTES, NearHeader
 from iii_client.model import Algorithm, Fingerprint, HashValue, NearInfo, Release, ReleaseId
 from iii_client.publisher import ListEntry, build_bundle
@@ -404,3 +406,43 @@ def test_a_forked_child_goes_on_reading(store: FilterStore) -> None:
     if child == 0:
         os._exit(0 if live.current().look_up([item("a")])[0].candidates else 1)
     assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_forked_while_another_thread_opens_a_release_goes_on_reading(tmp_path: Path) -> None:
+    opening, go_on = threading.Event(), threading.Event()
+
+    class SlowStore(FilterStore):
+        def snapshot(self, *args: Any, **kwargs: Any) -> FilterSnapshot:
+            if not opening.is_set():
+                opening.set()
+                go_on.wait()
+            return super().snapshot(*args, **kwargs)
+
+    store = SlowStore(tmp_path / "state")
+    install(store, "a")
+    live = LiveFilter(store)
+    reader = threading.Thread(target=live.current)
+    reader.start()
+    opening.wait()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(10)  # a child that waits for the other thread's lock waits for ever
+        os._exit(0 if live.current().look_up([item("a")])[0].candidates else 1)
+    go_on.set()
+    reader.join()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_child_forked_during_an_update_does_not_keep_its_lock(store: FilterStore) -> None:
+    end, write = os.pipe()
+    with store.lock():
+        child = os.fork()
+        if child == 0:
+            os.close(write)
+            os.read(end, 1)
+            os._exit(0)
+    with store.lock(timeout_s=0.1):
+        pass
+    os.close(write)
+    os.waitpid(child, 0)
+    os.close(end)
