@@ -34,10 +34,6 @@ READ_CHUNK_BYTES = MIB // 4
 #: Cap of a stream that must be spooled, unless another is given.
 DEFAULT_MAX_BYTES = Limits().max_content_bytes
 
-#: What reading a file object that an application hands over may raise: an I/O error, a closed file
-#: (ValueError), a text file where bytes were due (TypeError), an early end of a compressed one.
-_READ_FAULTS = (OSError, ValueError, TypeError, EOFError)
-
 #: Reads at most `n` bytes at an offset, from any thread; empty at the end.
 _ReadAt = Callable[[int, int], bytes]
 
@@ -82,7 +78,7 @@ class Content:
     @classmethod
     def from_url(cls, url: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> "Content":
         """Anything fsspec can open (`s3://…`, `sftp://…`): fetched once, in one pass, on first use."""
-        return cls(_Spooled(lambda: _open_url(url), max_bytes), origin=(cls.from_url, (url,)))
+        return cls(_Spooled(lambda: _open_url(url), max_bytes), origin=(_travelled_url, (url, max_bytes)))
 
     @property
     def size_bytes(self) -> int:
@@ -251,7 +247,8 @@ class _SharedFile(_Source):
         with self._lock:
             if self._size < 0:
                 with self._borrowed():
-                    self._size = self._file.seek(0, os.SEEK_END)
+                    self._file.seek(0, os.SEEK_END)
+                    self._size = int(self._file.tell())
             return self._size
 
     @contextlib.contextmanager
@@ -290,7 +287,7 @@ class _SharedFile(_Source):
                 yield
             finally:
                 self._file.seek(position)
-        except _READ_FAULTS as error:
+        except Exception as error:  # the boundary to foreign file objects, which raise types of their own
             raise _unreadable(error) from error
 
 
@@ -341,7 +338,9 @@ class _Spooled(_Source):
                             f"longer than {self._max_bytes} bytes", limit="max_content_bytes"
                         )
                     spool.write(part)
-        except _READ_FAULTS as error:
+        except ContentTooLargeError:
+            raise
+        except Exception as error:  # the boundary to foreign file objects and drivers, as above
             raise _unreadable(error) from error
 
 
@@ -389,7 +388,7 @@ def _reader(read_at: _ReadAt, size: int) -> BinaryIO:
 def _can_seek(file: BinaryIO) -> bool:
     try:
         return file.seekable()
-    except (AttributeError, ValueError, OSError):  # not every file-like object has the question
+    except Exception:  # noqa: BLE001 - not every file-like object has the question; reading it tells more
         return False
 
 
@@ -405,6 +404,11 @@ def _unreadable(error: BaseException) -> UnreadableContentError:
         return error
     reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else type(error).__name__
     return UnreadableContentError(f"cannot be read: {reason}")
+
+
+def _travelled_url(url: str, max_bytes: int) -> Content:
+    """`Content.from_url` in another process, with the cap it had here."""
+    return Content.from_url(url, max_bytes=max_bytes)
 
 
 @contextlib.contextmanager

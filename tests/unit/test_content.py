@@ -1,11 +1,14 @@
 """The four doors of Content: what comes in is what is read, nothing is changed, nothing is waited for."""
 
 import io
+import lzma
 import os
+import pickle
 import socket
 import subprocess
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -175,6 +178,66 @@ def test_a_large_file_that_shrinks_while_it_is_read_is_refused(tmp_path: Path) -
         os.truncate(path, 1000)
         with pytest.raises(UnreadableContentError, match="changed"):
             stream.read()
+
+
+class Strange(io.BytesIO):
+    """A file object that raises something of its own, at one of the things it is asked for."""
+
+    def __init__(self, at: str, fault: Exception) -> None:
+        super().__init__(SMALL)
+        self._at, self._fault = at, fault
+
+    def _maybe(self, at: str) -> None:
+        if at == self._at:
+            raise self._fault
+
+    def seekable(self) -> bool:
+        self._maybe("seekable")
+        return self._at != "one-way read"
+
+    def tell(self) -> int:
+        self._maybe("tell")
+        return super().tell()
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        self._maybe("seek")
+        return super().seek(offset, whence)
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._maybe("read")
+        self._maybe("one-way read")
+        return super().read(size)
+
+
+@pytest.mark.parametrize("at", ["tell", "seek", "read", "one-way read"])
+@pytest.mark.parametrize(
+    "fault",
+    [RuntimeError("of a driver"), lzma.LZMAError("corrupt"), zipfile.BadZipFile("bad"), KeyError("x")],
+    ids=lambda fault: type(fault).__name__,
+)
+def test_whatever_a_file_object_raises_it_is_unreadable(at: str, fault: Exception) -> None:
+    content = Content.from_file(Strange(at, fault))
+    with pytest.raises(UnreadableContentError, match=type(fault).__name__):
+        read_all(content)
+
+
+def test_a_file_that_cannot_say_whether_it_seeks_is_read_once() -> None:
+    assert read_all(Content.from_file(Strange("seekable", RuntimeError()))) == SMALL
+
+
+def test_a_broken_compressed_file_is_unreadable() -> None:
+    broken = bytearray(lzma.compress(LARGE))
+    broken[len(broken) // 2] ^= 0xFF
+    with lzma.open(io.BytesIO(bytes(broken))) as file, pytest.raises(UnreadableContentError):
+        read_all(Content.from_file(cast(BinaryIO, file)))
+
+
+def test_an_address_keeps_its_cap_when_it_travels(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(SMALL)
+    travelled = pickle.loads(pickle.dumps(Content.from_url(path.as_uri(), max_bytes=len(SMALL) - 1)))
+    with pytest.raises(ContentTooLargeError):
+        _ = travelled.size_bytes
 
 
 def test_addresses_that_no_driver_knows_or_finds_are_unreadable() -> None:
