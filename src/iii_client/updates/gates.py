@@ -13,7 +13,7 @@ from iii_client.filters.bundle import MAX_BUNDLE_BYTES
 from iii_client.filters.near_fill import check_fill
 from iii_client.filters.near_segment import NearSegment
 from iii_client.model import Release
-from iii_client.updates.signed_base import SignedBase
+from iii_client.updates.signed_base import MAX_FILL_PERMILLE, SignedBase
 from iii_client.updates.signed_near import SignedSegment
 
 #: All near segments of a release. At 32 bytes a hash room for 130 million, which nobody lists.
@@ -65,7 +65,7 @@ def check_sizes(release: Release) -> None:
 
 
 def check_bundle(file: Path, signed: SignedBase) -> None:
-    """The bundle is a filter, the one described, and finds what it must.
+    """The bundle is a filter, the one described, finds what it must, and not far more. Reads all of it.
 
     Raises:
         GateError: it is not.
@@ -83,6 +83,15 @@ def check_bundle(file: Path, signed: SignedBase) -> None:
         raise GateError(
             f"the filter misses {missed} of {len(signed.canaries)} hashes that it must list", hint=_STAYS
         )
+    # Every false positive tells the service the hash of an innocent file, so a careless publisher may ask
+    # for less than our own cap and not for more.
+    most = min(signed.max_fill_permille, MAX_FILL_PERMILLE)
+    for algorithm, fill in exact.fills().items():
+        if fill * 1000 > most:
+            raise GateError(
+                f"section {algorithm} is filled to {fill:.3f}, at most {most / 1000:.3f} is allowed",
+                hint=_STAYS,
+            )
 
 
 def check_segment(file: Path, signed: SignedSegment) -> None:

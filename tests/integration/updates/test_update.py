@@ -13,6 +13,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tuf.api.metadata import TargetFile
 
@@ -20,6 +21,7 @@ from iii_client import errors
 from iii_client.config import Secret
 from iii_client.errors import IIIError
 from iii_client.filters import pack_bundle
+from iii_client.filters.bundle import BloomHeader
 from iii_client.model import NO_RELEASE, Freshness, ReleaseId
 from iii_client.publisher import build
 from iii_client.publisher.keys import KeyStore
@@ -539,6 +541,19 @@ def without_canaries() -> tuple[tuple[str, bytes], ...]:
     return tuple((name, content[:40] + bytes(len(content) - 40)) for name, content in good_sections())
 
 
+def overfull(fill: float) -> tuple[tuple[str, bytes], ...]:
+    """The same sections by name, size and count, with so many bits set that too much of anything hits."""
+    random = np.random.default_rng(1)
+    sections = []
+    for name, content in good_sections():
+        header = BloomHeader.parse(content)
+        bits = np.unpackbits(np.frombuffer(content, np.uint8, offset=40), bitorder="little")
+        used = header.slices * header.bits_per_slice
+        bits[:used] |= random.random(used) < fill
+        sections.append((name, content[:40] + np.packbits(bits, bitorder="little").tobytes()))
+    return tuple(sections)
+
+
 IMPLAUSIBLE: dict[str, tuple[bytes, dict[str, object], str]] = {
     "an empty filter": (pack_bundle(SECOND, without_canaries()), {}, "misses 3 of 3"),
     "no filter at all": (b"#!/bin/sh\n", {}, "no filter"),
@@ -550,6 +565,18 @@ IMPLAUSIBLE: dict[str, tuple[bytes, dict[str, object], str]] = {
     "a section too few": (pack_bundle(SECOND, good_sections()[1:]), {}, "not the ones described"),
     "no canaries": (pack_bundle(SECOND, good_sections()), {"canaries": []}, "malformed"),
     "no description": (pack_bundle(SECOND, good_sections()), {"sections": None}, "malformed"),
+    "a filter of ones": (pack_bundle(SECOND, overfull(1.0)), {}, "filled to 1.000"),
+    "an overfull filter": (pack_bundle(SECOND, overfull(0.55)), {}, "filled to 0.55"),
+    "an overfull filter that is called good": (
+        pack_bundle(SECOND, overfull(0.55)),
+        {"max_fill_permille": 1000},
+        "at most 0.520",
+    ),
+    "a fuller filter than the publisher wants": (
+        pack_bundle(SECOND, overfull(0.45)),
+        {"max_fill_permille": 440},
+        "at most 0.440",
+    ),
     "another digest described": (
         pack_bundle(SECOND, good_sections()),
         {"sha256": "0" * 64},
@@ -579,6 +606,12 @@ def test_other_bytes_under_the_name_of_an_installed_release_are_refused(chain: C
 def test_the_same_bytes_well_described_are_installed(chain: Chain) -> None:
     chain.updater.update()
     publish_signed(chain, pack_bundle(SECOND, good_sections()))
+    assert chain.updater.update().release == SECOND
+
+
+def test_a_filter_that_is_full_as_designed_is_installed(chain: Chain) -> None:
+    chain.updater.update()
+    publish_signed(chain, pack_bundle(SECOND, overfull(0.5)))
     assert chain.updater.update().release == SECOND
 
 
