@@ -10,7 +10,6 @@ import os
 import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
@@ -33,15 +32,11 @@ from iii_client.errors import (
     WireFormatError,
 )
 from iii_client.service.deadline import SHORTEST_TIMEOUT_S, Deadline, DeadlineAdapter, bounded_by
+from iii_client.service.retry_after import parse_retry_after
 from iii_client.service.wire import WireRequest
 
 #: Connections kept open at most: more threads than this share them or open short-lived ones.
 POOLED_CONNECTIONS = 32
-#: Longest `Retry-After` that is believed: a day, the ceiling of the back-off. Nobody waits it out inline.
-MAX_RETRY_AFTER_S = 24 * 3600.0
-#: What a 429 without a readable `Retry-After` stands for.
-DEFAULT_RETRY_AFTER_S = 1.0
-
 _READ_BYTES = 16 << 10
 
 #: Everything that requests, urllib3 and the socket below them were seen to raise, also in mid-body.
@@ -145,25 +140,6 @@ class HttpClient:
             session = _new_session(self._ssl_context)
             self._held = (os.getpid(), session)
         return session
-
-
-def parse_retry_after(text: str, *, now: datetime) -> float:
-    """Seconds to wait, from whole seconds or an HTTP date (RFC 9110 §10.2.3).
-
-    Returns:
-        0 to `MAX_RETRY_AFTER_S`; `DEFAULT_RETRY_AFTER_S` when the text is neither.
-    """
-    text = text.strip()
-    if text.isascii() and text.isdigit():
-        # Ten digits are three centuries; int() of a megabyte of them would be slow.
-        return min(float(text[:10]), MAX_RETRY_AFTER_S)
-    try:
-        until = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return DEFAULT_RETRY_AFTER_S
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=UTC)
-    return min(max(0.0, (until - now).total_seconds()), MAX_RETRY_AFTER_S)
 
 
 class _NoAuth(AuthBase):

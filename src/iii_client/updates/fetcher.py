@@ -9,6 +9,7 @@ of this file: TUF checks what it brings.
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import NoReturn
 from urllib.parse import urljoin, urlsplit
@@ -32,6 +33,7 @@ from iii_client.errors import (
 )
 from iii_client.filters import Clock, utc_now
 from iii_client.service.deadline import Deadline, bounded_by
+from iii_client.service.retry_after import parse_retry_after
 from iii_client.updates.session import credentials, process_session
 
 #: From the name look-up to the last header, and then longest silence within a body.
@@ -40,9 +42,8 @@ STEP_TIMEOUT_S = 30.0
 DEADLINE_S = 600.0
 MAX_REDIRECTS = 3
 CHUNK_BYTES = 64 * 1024
-#: Without `Retry-After`, and at most.
+#: Wait when the repository asks for one and not how long.
 DEFAULT_RETRY_AFTER_S = 900.0
-MAX_RETRY_AFTER_S = 24 * 3600.0
 
 #: Of a number in a header: an exabyte.
 _MAX_DIGITS = 18
@@ -131,7 +132,7 @@ class RepositoryFetcher(FetcherInterface):
                 del headers["Range"]
                 continue
             if not response.is_redirect:
-                _check_status(response)
+                _check_status(response, now=self._clock())
                 return response
             response.close()
             url = _redirected(url, response.headers["Location"])
@@ -201,7 +202,7 @@ def _redirected(url: str, location: str) -> str:
     )
 
 
-def _check_status(response: requests.Response) -> None:
+def _check_status(response: requests.Response, *, now: datetime) -> None:
     status = response.status_code
     if status in (200, 206):
         if response.headers.get("Content-Encoding", "identity").lower() != "identity":
@@ -211,7 +212,7 @@ def _check_status(response: requests.Response) -> None:
                 hint="Turn compression off for the filter repository.",
             )
         return
-    retry_after = response.headers.get("Retry-After")
+    retry_after = response.headers.get("Retry-After", "")
     response.close()
     if status == 401:
         raise AuthenticationError(
@@ -225,18 +226,13 @@ def _check_status(response: requests.Response) -> None:
     if status == 429 or (status == 503 and retry_after):
         raise RateLimitedError(
             f"the repository asks to wait ({status})",
-            retry_after_s=_seconds(retry_after),
+            retry_after_s=parse_retry_after(retry_after, now=now, default_s=DEFAULT_RETRY_AFTER_S),
             hint="The next scheduled update tries again.",
         )
     raise ServiceError(
         f"the repository answered with status {status}",
         hint="The filter in use stays; try again later, or tell the publisher of the filter.",
     )
-
-
-def _seconds(retry_after: str | None) -> float:
-    seconds = _whole_number(retry_after)
-    return DEFAULT_RETRY_AFTER_S if seconds is None else min(float(seconds), MAX_RETRY_AFTER_S)
 
 
 def _whole_number(text: str | None) -> int | None:

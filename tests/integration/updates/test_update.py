@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import numpy as np
@@ -346,11 +347,19 @@ def test_a_fault_of_the_server_is_named_and_changes_nothing(
     assert chain.updater.update().changed
 
 
-def test_a_busy_server_says_how_long_to_wait(chain: Chain) -> None:
-    chain.server.fault = on("/", 429, b"", {"Retry-After": "77"})
-    with pytest.raises(errors.RateLimitedError) as caught:
-        chain.updater.update()
-    assert caught.value.retry_after_s == 77
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_busy_server_says_how_long_to_wait(chain: Chain, status: int) -> None:
+    until = format_datetime(datetime.now(UTC) + timedelta(seconds=77), usegmt=True)
+    for text, least, most in (
+        ("77", 77, 77),
+        (until, 60, 77),
+        ("soon", 900, 900),
+        ("9" * 20, 86_400, 86_400),
+    ):
+        chain.server.fault = on("/", status, b"", {"Retry-After": text})
+        with pytest.raises(errors.RateLimitedError) as caught:
+            chain.updater.update()
+        assert least <= caught.value.retry_after_s <= most
 
 
 def test_a_trickling_server_is_cut_off_at_the_deadline(chain: Chain) -> None:

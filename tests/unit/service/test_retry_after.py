@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from iii_client.service.http import DEFAULT_RETRY_AFTER_S, MAX_RETRY_AFTER_S, parse_retry_after
+from iii_client.service.retry_after import DEFAULT_RETRY_AFTER_S, MAX_RETRY_AFTER_S, parse_retry_after
 
 NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 
@@ -30,3 +30,8 @@ NOW = datetime(2026, 11, 24, 12, 0, 0, tzinfo=UTC)
 )
 def test_seconds_and_dates_are_read_and_capped(text: str, seconds: float) -> None:
     assert parse_retry_after(text, now=NOW) == seconds
+
+
+def test_what_cannot_be_read_is_the_callers_default() -> None:
+    assert parse_retry_after("soon", now=NOW, default_s=900.0) == 900.0
+    assert parse_retry_after("7", now=NOW, default_s=900.0) == 7.0
