@@ -28,9 +28,11 @@ from iii_client.fingerprint.frames import (
     PixelBudget,
     Refused,
     count_gif_frames,
+    count_tiff_pages,
     sample_indices,
 )
 from iii_client.fingerprint.jpeg import count_scans
+from iii_client.fingerprint.metering import metered
 from iii_client.model import Decoding, Reason
 
 #: Our names of the formats that are decoded, and Pillow's.
@@ -118,9 +120,10 @@ def decode_frames(
     """
     budget = PixelBudget(limits)
     with refusing(), contextlib.ExitStack() as opened:
-        count = count_gif_frames(stream, budget.most_frames) if kind == "gif" else 0
+        count = _count_ahead(stream, kind, budget)
+        stream = metered(stream)
         image = opened.enter_context(_open(stream, kind, budget))
-        count = count or _count_frames(image, budget.most_frames)
+        count = count or int(getattr(image, "n_frames", 1))
         budget.spend(*image.size)
         _check_scans(image, stream, budget)
         draft = kind == "jpeg" and decoding is Decoding.FAST
@@ -204,17 +207,11 @@ def _load(image: ImageFile.ImageFile, index: int, count: int, *, draft: bool) ->
     )
 
 
-def _count_frames(image: ImageFile.ImageFile, most: int) -> int:
-    """Frames of an open file that is not a GIF; above `most` it does not matter how many."""
-    if image.format != "TIFF":
-        return int(getattr(image, "n_frames", 1))
-    count = 1
-    with contextlib.suppress(EOFError):  # asking for n_frames would walk a chain of any length
-        while count <= most:
-            image.seek(count)
-            count += 1
-    image.seek(0)
-    return count
+def _count_ahead(stream: BinaryIO, kind: str, budget: PixelBudget) -> int:
+    """Frames of a file in which Pillow would have to walk or parse them all; 0 for the other formats."""
+    if kind == "gif":
+        return count_gif_frames(stream, budget.most_frames)
+    return count_tiff_pages(stream) if kind == "tiff" else 0
 
 
 def _orientation(image: ImageFile.ImageFile) -> int:

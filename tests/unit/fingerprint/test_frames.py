@@ -1,21 +1,27 @@
 """Which frames are looked at, what they may cost, and how many a GIF has."""
 
 import io
+import struct
+import zlib
 from itertools import pairwise
 
 import pytest
 from PIL import Image
 
 from iii_client.config import Limits
+from iii_client.fingerprint.decoding import decode_frames
 from iii_client.fingerprint.frames import (
     MAX_SIDE_PX,
+    MAX_TIFF_PAGES,
     MIN_FRAME_COST_PX,
     PixelBudget,
     Refused,
     count_gif_frames,
+    count_tiff_pages,
     sample_indices,
 )
-from iii_client.model import Reason
+from iii_client.fingerprint.metering import MAX_READS
+from iii_client.model import Decoding, Reason
 
 
 def gif(frames: int, size: tuple[int, int] = (20, 20)) -> bytes:
@@ -58,6 +64,73 @@ def test_a_gif_of_endless_empty_blocks_is_refused() -> None:
     with pytest.raises(Refused) as caught:
         count_gif_frames(io.BytesIO(stalling), 1000)
     assert caught.value.reason is Reason.DECODE_FAILED
+
+
+@pytest.mark.parametrize("step", [b"\1", b"!\xfe\0", b"!\xfe\1x\0"])
+def test_a_gif_of_stray_bytes_or_empty_blocks_is_refused(step: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        count_gif_frames(io.BytesIO(b"GIF89a\1\0\1\0\0\0\0" + step * 1_100_000), 1000)
+    assert caught.value.reason is Reason.DECODE_FAILED
+
+
+def tiff(pages: int, *, order: str = "<", big: bool = False, last: int = 0) -> bytes:
+    """A chain of pages with one tag each; `last` is the offset behind the last one."""
+    offset, count, entry = ("Q", "Q", 20) if big else ("I", "H", 12)
+    start = 16 if big else 8
+    page = struct.calcsize("<" + count) + entry + struct.calcsize("<" + offset)
+    data = (b"II" if order == "<" else b"MM") + struct.pack(order + "H", 43 if big else 42)
+    data += struct.pack(order + "HHQ", 8, 0, start) if big else struct.pack(order + "I", start)
+    for number in range(1, pages + 1):
+        behind = start + page * number if number < pages else last
+        data += struct.pack(order + count, 1) + bytes(entry) + struct.pack(order + offset, behind)
+    return data
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_pages_of_a_tiff_are_counted_whatever_its_byte_order_and_width(order: str, big: bool) -> None:
+    start = 16 if big else 8
+    for pages in (1, 2, 57, MAX_TIFF_PAGES):
+        assert count_tiff_pages(io.BytesIO(tiff(pages, order=order, big=big))) == pages
+    assert count_tiff_pages(io.BytesIO(tiff(5, order=order, big=big, last=start))) == 5, "it bites itself"
+    beyond = 2**64 - 1 if big else 2**32 - 1
+    assert count_tiff_pages(io.BytesIO(tiff(5, order=order, big=big, last=beyond))) == 6
+    with pytest.raises(Refused) as caught:
+        count_tiff_pages(io.BytesIO(tiff(MAX_TIFF_PAGES + 1, order=order, big=big)))
+    assert caught.value.reason is Reason.TOO_MANY_PIXELS
+
+
+def test_pages_are_counted_as_pillow_counts_them() -> None:
+    out = io.BytesIO()
+    page = Image.new("L", (8, 8))
+    page.save(out, "TIFF", save_all=True, append_images=[page] * 6)
+    with Image.open(out) as image:
+        assert count_tiff_pages(out) == image.n_frames == 7  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize(
+    ("pillow_format", "at", "step"),
+    [
+        ("PNG", 33, b"\0\0\0\0abCd" + struct.pack(">I", zlib.crc32(b"abCd"))),
+        ("JPEG", 20, b"\xff\xe5\0\2"),
+        ("JPEG", 20, b"\0"),
+    ],
+)
+def test_a_decoder_that_must_walk_empty_blocks_is_stopped(pillow_format: str, at: int, step: bytes) -> None:
+    out = io.BytesIO()
+    Image.new("L", (8, 8)).save(out, pillow_format)
+    data = out.getvalue()
+    for times, ends in ((100, False), (MAX_READS, True)):
+        stream = io.BytesIO(data[:at] + step * times + data[at:])
+        frames = decode_frames(
+            stream, pillow_format.lower(), decoding=Decoding.EXACT, max_frames=10, limits=Limits()
+        )
+        if not ends:
+            assert next(frames).count == 1
+            continue
+        with pytest.raises(Refused) as caught:
+            next(frames)
+        assert caught.value.reason is Reason.DECODE_FAILED
 
 
 @pytest.mark.parametrize(
