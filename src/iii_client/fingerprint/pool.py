@@ -69,7 +69,10 @@ class HashingPool:
     def __enter__(self) -> "HashingPool":
         return self
 
-    def __exit__(self, *exc_info: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *exc_info: object) -> None:
+        # Who is interrupted does not wait for the pictures that are being decoded.
+        if kind is not None and self._executor is not None:
+            _terminate(self._executor)
         self._stop()
 
     def _submit(self, content: Content, *, here: bool) -> Future[Fingerprint]:
@@ -98,11 +101,16 @@ class HashingPool:
 
     def _alone(self, content: Content) -> Fingerprint:
         """Hash one of those that were lost with a worker, with nobody beside it to be lost again."""
-        with ProcessPoolExecutor(1, mp_context=_CONTEXT, initializer=_prepare_worker) as executor:
-            try:
-                return executor.submit(_hash, content, self._recipe, self._limits).result()
-            except BrokenProcessPool:
-                return _crashed(content, self._recipe, self._limits)
+        executor = ProcessPoolExecutor(1, mp_context=_CONTEXT, initializer=_prepare_worker)
+        try:
+            return executor.submit(_hash, content, self._recipe, self._limits).result()
+        except BrokenProcessPool:
+            return _crashed(content, self._recipe, self._limits)
+        except BaseException:
+            _terminate(executor)
+            raise
+        finally:
+            executor.shutdown(wait=False, cancel_futures=True)
 
     def _workers(self, jobs: int) -> ProcessPoolExecutor:
         if self._executor is None:
@@ -117,6 +125,15 @@ class HashingPool:
 
 # Not fork: the parent may have threads, and a forked child would inherit their locks.
 _CONTEXT = multiprocessing.get_context("spawn")
+
+
+def _terminate(executor: ProcessPoolExecutor) -> None:
+    """End the workers at once, whatever they decode. They hold nothing that must be put in order.
+
+    From Python 3.14 on this is `terminate_workers()`.
+    """
+    for process in list((executor._processes or {}).values()):
+        process.terminate()
 
 
 def _hash(content: Content, recipe: Recipe, limits: Limits) -> Fingerprint:

@@ -1,9 +1,11 @@
 """Hashing in worker processes: the same fingerprints in order, bounded; a dead worker costs one item."""
 
-import os
+import importlib
 import pickle
 import signal
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -76,28 +78,73 @@ def test_paths_and_bytes_travel(tmp_path: Path, make: "type[Content]") -> None:
             pickle.dumps(borrowed)
 
 
+#: A module of its own, because a worker must be able to import it however this file was imported. Only for
+#: pictures is a recipe asked for `max_frames`, so texts pass.
+RECIPES_IN_WORKERS = """
+import multiprocessing, os, signal, time
+from iii_client.model import Recipe
+
 class Deadly(Recipe):
-    """A recipe whose worker dies at pictures of one kind, as by a decoder's crash."""
-
-    @property
-    def id(self) -> str:
-        if os.getppid() != PARENT and os.getpid() != PARENT and os.environ.get("III_TEST_DEADLY"):
+    def __getattribute__(self, name):
+        if name == "max_frames" and multiprocessing.parent_process() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
-        return "deadly-v1"
+        return super().__getattribute__(name)
+
+class Endless(Recipe):
+    def __getattribute__(self, name):
+        if name == "max_frames" and multiprocessing.parent_process() is not None:
+            time.sleep(600)
+        return super().__getattribute__(name)
+"""
 
 
-PARENT = os.getpid()
-
-
-def test_a_dead_worker_costs_only_what_killed_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every worker that hashes with this recipe dies, so every item is tried alone and ends by name."""
+@pytest.fixture
+def make_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Recipe]]:
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "recipes_in_workers.py").write_text(RECIPES_IN_WORKERS)
+    monkeypatch.syspath_prepend(folder)  # workers get this path too
     monkeypatch.setattr(pool, "START_WORKERS_AFTER", 0)
-    monkeypatch.setenv("III_TEST_DEADLY", "1")
-    recipe = Deadly(name="deadly", version=1, decoding=Decoding.FAST, algorithms=(Algorithm.PDQ,))
-    paths = pictures(tmp_path, 3)
-    with HashingPool(jobs=2, recipe=recipe, limits=Limits()) as workers:
-        found = [pair for batch in workers.batches(paths, Content.from_path) for pair in batch]
-    assert [path for path, _ in found] == paths
-    for _, fingerprint in found:
-        assert fingerprint.digests
-        assert [skip.reason for skip in fingerprint.skipped] == [Reason.DECODE_FAILED]
+    module = importlib.import_module("recipes_in_workers")
+
+    def make(name: str) -> Recipe:
+        recipe: Recipe = getattr(module, name)(
+            name=name.lower(), version=1, decoding=Decoding.FAST, algorithms=(Algorithm.PDQ,)
+        )
+        return recipe
+
+    yield make
+    del sys.modules["recipes_in_workers"]
+
+
+def test_a_dead_worker_costs_only_what_killed_it(
+    tmp_path: Path, make_recipe: Callable[[str], Recipe]
+) -> None:
+    contents = [b"text", *(path.read_bytes() for path in pictures(tmp_path, 2)), b"more text"]
+    with HashingPool(jobs=2, recipe=make_recipe("Deadly"), limits=Limits()) as workers:
+        found = [pair for batch in workers.batches(contents, Content.from_bytes) for pair in batch]
+    assert [content for content, _ in found] == contents
+    assert all(fingerprint.digests for _, fingerprint in found)
+    skips = [[(skip.reason, skip.detail) for skip in fingerprint.skipped] for _, fingerprint in found]
+    died = [(Reason.DECODE_FAILED, "the decoder crashed")]
+    assert skips == [[(Reason.NOT_A_PICTURE, "")], died, died, [(Reason.NOT_A_PICTURE, "")]]
+
+
+def test_an_exception_ends_the_workers_at_once(tmp_path: Path, make_recipe: Callable[[str], Recipe]) -> None:
+    """As an interrupt while the oldest result is waited for."""
+    workers = HashingPool(jobs=2, recipe=make_recipe("Endless"), limits=Limits())
+
+    running: list[BaseProcess] = []
+
+    def paths_then_interrupt() -> Iterator[Path]:
+        yield from pictures(tmp_path, 2)
+        assert workers._executor is not None
+        running.extend(workers._executor._processes.values())
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), workers:
+        list(workers.batches(paths_then_interrupt(), Content.from_path))
+    assert running
+    for process in running:
+        process.join(20)
+        assert process.exitcode == -signal.SIGTERM
