@@ -15,7 +15,7 @@ import typer
 from rich.table import Table
 
 from iii_client.cli.exits import ExitCode
-from iii_client.cli.render import age, out, plural, print_json_line, safe_text
+from iii_client.cli.render import out, plural, print_json_line, safe_text, signed_ago
 from iii_client.config import MODE_HINT, Config, FilterConfig, PolicyConfig, ServiceConfig
 from iii_client.errors import ConfigurationError, FilterError, IIIError, TrustError
 from iii_client.model import Freshness, Mode, freshness
@@ -263,10 +263,7 @@ def _installed_filter(state_dir: Path) -> Check:
     age_s = (now - release.signed_at).total_seconds()
     exact, near = (sum(part.count for part in parts) for parts in (release.sections, release.near))
     hashes = plural(exact + near, "hash")
-    signed = (
-        f"signed {age(age_s)} ago" if age_s >= 0 else f"SIGNED {age(-age_s)} AHEAD OF THIS MACHINE'S CLOCK"
-    )
-    says = f"release {release.id}, {state.value}, {signed}, {hashes}, bytes verified"
+    says = f"release {release.id}, {state.value}, {signed_ago(age_s)}, {hashes}, bytes verified"
     if state is Freshness.FRESH:
         # No warning: it is what the practice service has, and only its publisher could change it.
         practice = "For practice: its near segments may hold few hashes, as no real filter's do."

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from iii_client.cli.render import age, out, plural, print_json_line, safe_text, size
+from iii_client.cli.render import out, plural, print_json_line, safe_text, signed_ago, size
 from iii_client.config import Config
 from iii_client.model import Release, freshness
 
@@ -48,7 +48,7 @@ def status(json: JsonOption = False) -> None:
     now = datetime.now(UTC)
     release = FilterStore(Config.from_env().state_dir).installed()
     state = freshness(release.signed_at, now=now)
-    age_s = max(0.0, (now - release.signed_at).total_seconds())
+    age_s = (now - release.signed_at).total_seconds()
     if json:
         print_json_line(
             {
@@ -84,7 +84,7 @@ def status(json: JsonOption = False) -> None:
             }
         )
         return
-    out.print(f"release {release.id}: {state.value}, signed {age(age_s)} ago, {size(_all_bytes(release))}")
+    out.print(f"release {release.id}: {state.value}, {signed_ago(age_s)}, {size(_all_bytes(release))}")
     table = Table("section", "hashes", "room for", "false positives", "size", box=None, pad_edge=False)
     for section in release.sections:
         table.add_row(

@@ -59,6 +59,11 @@ def age(seconds: float) -> str:
     return "less than a minute"
 
 
+def signed_ago(age_s: float) -> str:
+    """When a release was signed. Never in the future, unless a clock is wrong."""
+    return f"signed {age(age_s)} ago" if age_s >= 0 else f"SIGNED {age(-age_s)} AHEAD OF THIS CLOCK"
+
+
 def plural(count: int, noun: str) -> str:
     """`1 file`, `2 files`, `2 matches`."""
     ending = "" if count == 1 else ("es" if noun.endswith(("s", "h")) else "s")
