@@ -13,15 +13,19 @@ from PIL import Image, ImageOps
 
 from iii_client.config import Limits
 from iii_client.content import Content
+from iii_client.decide import judge
 from iii_client.fingerprint import RECIPES, FingerprintBuilder, build_fingerprint, pdq, phash
 from iii_client.fingerprint.digests import CHUNK_BYTES, THREAD_FROM_BYTES
 from iii_client.model import (
     UNSCANNABLE_REASONS,
     Algorithm,
+    Confirmation,
     Fingerprint,
+    Outcome,
     PerceptualHash,
     Reason,
     Recipe,
+    ReleaseId,
     unpack_coefficients,
 )
 
@@ -279,6 +283,23 @@ def test_over_a_limit_is_named_and_digests_stay_up_to_the_limit_of_content(photo
         for start in range(0, len(data), 1 << 16):
             builder.update(data[start : start + (1 << 16)])
         assert builder.finish() == result
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_a_picture_in_one_chunk_over_the_limit_is_unscannable_never_no_match(
+    photo: Image.Image, kind: type
+) -> None:
+    data = encoded(photo, "PNG")
+    for chunks in ([data], [data[:10], data[10:]], [data, b"and more"]):
+        builder = FingerprintBuilder(recipe=FAST, limits=Limits(max_picture_bytes=len(data) - 1))
+        for chunk in chunks:
+            builder.update(kind(chunk))
+        result = builder.finish()
+        verdict = judge(
+            result, candidates=(), confirmation=Confirmation(), release=ReleaseId(epoch=1, sequence=1)
+        )
+        assert (result.kind, reasons(result)) == ("png", [("pixels", Reason.TOO_LARGE)])
+        assert verdict.outcome is Outcome.UNSCANNABLE
 
 
 def test_text_over_the_picture_limit_is_still_not_a_picture() -> None:
