@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from iii_client.cli.exits import ExitCode
-from iii_client.config import _ENVIRONMENT
+from iii_client.config import ENVIRONMENT
 from iii_client.decide import DEFAULT_RULES
 
 ROOT = Path(__file__).parent.parent
@@ -23,8 +23,8 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 
 def test_every_setting_is_in_the_reference_and_in_the_module() -> None:
     page = (ROOT / "docs/reference/configuration.md").read_text(encoding="utf-8")
-    module = (ROOT / "src/iii_client/config.py").read_text(encoding="utf-8").split('"""')[1]
-    for variable, key in _ENVIRONMENT.items():
+    module = (ROOT / "src/iii_client/config/__init__.py").read_text(encoding="utf-8").split('"""')[1]
+    for variable, key in ENVIRONMENT.items():
         for text in (page, module):
             assert f"`{variable}`" in text
             assert f"`{key}`" in text
