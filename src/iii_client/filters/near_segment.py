@@ -41,9 +41,14 @@ from iii_client.filters.ring_chain import (
     BLOCKS,
     MAXIMUM_TABLE_BITS,
     MINIMUM_COUNT,
+    Hashes,
     NearParameters,
+    block_values,
     check_secrecy,
+    hash_bits,
     table_bits,
+    tier1_hash,
+    tier2_hash,
 )
 from iii_client.model import Algorithm
 
@@ -185,6 +190,23 @@ class NearSegment:
     header: NearHeader
     tier1: BitTable
     tier2: BitTable
+
+    def holds(self, hashes: Hashes) -> NDArray[np.bool_]:
+        """Exact membership of whole hashes (n, 32 bytes): (n,), never False for one that was inserted.
+
+        A hash that was not inserted passes with 2^-176: all of its 16 keys would have to be chance.
+        """
+        values = block_values(hash_bits(hashes))
+        block = np.arange(values.size) % BLOCKS
+        keys = (
+            (self.tier1, tier1_hash(block, values.ravel())),
+            (self.tier2, tier2_hash(block, values.ravel(), np.roll(values, -1, axis=1).ravel())),
+        )
+        held = np.ones(len(hashes), np.bool_)
+        for table, hashed in keys:
+            found = np.bincount(table.survivors(hashed) // BLOCKS, minlength=len(hashes))
+            held &= found == BLOCKS
+        return held
 
     @classmethod
     def open(cls, path: str | PathLike[str]) -> "NearSegment":
