@@ -11,6 +11,7 @@ from iii_client.model import (
     Freshness,
     HashValue,
     LookUp,
+    Receipt,
     ReleaseId,
     Ruling,
     UploadContext,
@@ -77,8 +78,8 @@ class Policy(Protocol):
 class Recorder(Protocol):
     """Writes down what must not be lost."""
 
-    def record(self, decision: Decision, context: UploadContext) -> str:
-        """Store one decision durably and return the id of its encounter.
+    def record(self, decision: Decision, context: UploadContext) -> Receipt:
+        """Store one decision durably: when this returns, what it returns is on disk.
 
         Raises:
             RecordError: it could not be stored.

@@ -34,6 +34,7 @@ from iii_client.model import (
     Mode,
     Outcome,
     Reason,
+    Receipt,
     Recipe,
     Recorded,
     ReleaseId,
@@ -41,7 +42,7 @@ from iii_client.model import (
     Verdict,
 )
 from iii_client.protocols import Confirmer, FilterSource, MembershipFilter, Policy, Recorder
-from iii_client.records import EncounterLog
+from iii_client.records import StateRecorder
 from iii_client.service import confirm_items, make_confirmer
 from iii_client.updates import FilterStore, LiveFilter
 
@@ -121,7 +122,7 @@ class Scanner:
             filters=filters,
             confirmer=confirmer,
             policy=TablePolicy(config.policy),
-            recorder=EncounterLog(config.state_dir),
+            recorder=StateRecorder.in_directory(config.state_dir),
             mode=config.mode,
             recipe=RECIPES[config.recipe],
             limits=config.limits,
@@ -251,14 +252,19 @@ class Scanner:
 
     def _record(self, decision: Decision, context: UploadContext) -> Decision:
         try:
-            encounter_id, recorded = self._recorder.record(decision, context), Recorded.RECORDED
+            receipt, recorded = self._recorder.record(decision, context), Recorded.RECORDED
         except RecordError as error:
             # The ruled action stays in force: an upload is never let through because a disk is full.
             logger.error(  # noqa: TRY400 - a traceback would carry paths and values
                 "a decision could not be recorded: %s %s", error, error.hint
             )
-            encounter_id, recorded = "", Recorded.FAILED
-        return replace(decision, encounter_id=encounter_id, recorded=recorded)
+            receipt, recorded = Receipt(encounter_id=""), Recorded.FAILED
+        return replace(
+            decision,
+            encounter_id=receipt.encounter_id,
+            case_reference=receipt.case_reference,
+            recorded=recorded,
+        )
 
 
 def _is_remarkable(verdict: Verdict) -> bool:

@@ -134,14 +134,14 @@ def _policy(config: PolicyConfig) -> Check:
 
 
 def _records(state_dir: Path) -> Check:
-    from iii_client.records import Database
+    from iii_client.records import SqliteStore
 
     file = state_dir / "state.db"
     if not file.exists():
         return Check(name="records", state=State.OK, says="nothing recorded yet")
-    database = Database(file)
-    with database.transaction() as connection:
-        (count,) = connection.execute("SELECT count(*) FROM encounter").fetchone()
+    database = SqliteStore(file)
+    with database.transaction() as tx:
+        ((count,),) = tx.query("SELECT count(*) FROM encounter")
     database.close()
     return Check(name="records", state=State.OK, says=f"{plural(count, 'encounter')} recorded")
 

@@ -31,6 +31,8 @@ DEFAULT_RULES: Mapping[str, Action] = {
     "unconfirmed_cannot_confirm": Action.ALLOW,
     # A digest that hit and that this service has no question for (SHA-256 under v1).
     "unconfirmed_cannot_confirm_digest": Action.QUARANTINE,
+    # A digest that this hoster knows to be good, whatever lists say: a disputed hash stops hurting at once.
+    "allow_listed": Action.ALLOW,
     # More survivors than a query may follow: a crafted picture, or luck.
     "unconfirmed_probe_overflow": Action.QUARANTINE,
     # A picture that could not be decoded, or content that could not be read.
@@ -58,6 +60,9 @@ _ROW_OF_REASON = {
     Reason.SERVICE_RATE_LIMITED: "unconfirmed_no_answer",
     Reason.SERVICE_ERROR: "unconfirmed_no_answer",
     Reason.SERVICE_BAD_ANSWER: "unconfirmed_no_answer",
+    Reason.SERVICE_PAUSED: "unconfirmed_no_answer",
+    Reason.DEFERRED: "unconfirmed_no_answer",
+    Reason.ALLOW_LISTED: "allow_listed",
     Reason.SERVICE_CANNOT_CONFIRM: "unconfirmed_cannot_confirm",
     Reason.OWN_HASH_WITHHELD: "unconfirmed_cannot_confirm",
     Reason.SERVICE_CANNOT_CONFIRM_DIGEST: "unconfirmed_cannot_confirm_digest",
@@ -93,6 +98,8 @@ class TablePolicy:
 
     def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:  # noqa: ARG002 - routes come later
         """The action for a verdict: that of the gravest row that applies."""
+        if Reason.ALLOW_LISTED in verdict.reasons:
+            return Ruling(action=self._rules["allow_listed"], rule="allow_listed")
         rulings = [Ruling(action=self._rules[row], rule=row) for row in self._rows(verdict)]
         return max(rulings, key=lambda ruling: ruling.action)
 

@@ -4,6 +4,7 @@ from iii_client.model.coefficients import pack_coefficients, unpack_coefficients
 from iii_client.model.encounters import (
     ANONYMOUS,
     Decision,
+    Receipt,
     Recorded,
     Ruling,
     UploadContext,
@@ -47,10 +48,18 @@ from iii_client.model.releases import (
     SectionInfo,
     freshness,
 )
-from iii_client.model.verdicts import UNSCANNABLE_REASONS, Action, Mode, Outcome, Reason
+from iii_client.model.verdicts import (
+    ANSWERABLE_REASONS,
+    UNSCANNABLE_REASONS,
+    Action,
+    Mode,
+    Outcome,
+    Reason,
+)
 
 __all__ = [
     "ANONYMOUS",
+    "ANSWERABLE_REASONS",
     "CLOCK_TOLERANCE_S",
     "DIGEST_ALGORITHMS",
     "EXPIRED_AFTER_S",
@@ -81,6 +90,7 @@ __all__ = [
     "Outcome",
     "PerceptualHash",
     "Reason",
+    "Receipt",
     "Recipe",
     "Recorded",
     "Release",

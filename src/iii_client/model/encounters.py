@@ -19,12 +19,15 @@ class UploadContext:
 
     Attributes:
         route: which upload path, e.g. `avatar`.
-        uploader: the application's own id of the uploader.
+        uploader: the application's own id of the uploader; stored only under a key (HMAC).
+        place: where it was found or will be shown, e.g. a board or a bucket's prefix; stored only under a
+            key, so that encounters of one place can be linked and nothing names it.
         reference: where the application will find the item again.
     """
 
     route: str = ""
     uploader: str = ""
+    place: str = ""
     reference: str = ""
 
 
@@ -68,10 +71,29 @@ class Recorded(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ruling:
-    """What the policy says about a verdict: the action and the rule that gave it."""
+    """What the policy says about a verdict: the action and the rule that gave it.
+
+    Attributes:
+        shadow: this route only watches: the action is recorded and not carried out.
+    """
 
     action: Action
     rule: str
+    shadow: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What recording a decision gave.
+
+    Attributes:
+        encounter_id: of the record; internal.
+        case_reference: a random word that the uploader may quote; tells nothing. Empty for an item that is
+            allowed.
+    """
+
+    encounter_id: str
+    case_reference: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,12 +101,16 @@ class Decision:
     """What the policy orders for one item.
 
     Attributes:
-        action: what the caller must do. In shadow mode always ALLOW.
+        action: what the caller must do. In shadow mode always ALLOW; QUARANTINE instead of BLOCK while a
+            budget of filter hits is used up.
         ruled: what the policy ruled, and what `action` would be in enforce mode.
         rule: name of the policy row.
         verdict: what it rests on.
         mode: shadow or enforce.
+        guard: name of the budget of filter hits that was used up, or empty.
         encounter_id: of the record that was made, or empty when none was needed or it failed.
+        case_reference: what to show an uploader whose item is held or refused, with a contact; tells
+            nothing. Empty when it is allowed.
         recorded: whether the record was made. A failure never softens the action.
     """
 
@@ -93,7 +119,9 @@ class Decision:
     rule: str
     verdict: Verdict
     mode: Mode
+    guard: str = ""
     encounter_id: str = ""
+    case_reference: str = ""
     recorded: Recorded = Recorded.NOT_NEEDED
 
     __bool__ = _no_truth

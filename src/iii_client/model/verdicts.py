@@ -91,6 +91,12 @@ class Reason(StrEnum):
     SERVICE_CANNOT_CONFIRM = "service_cannot_confirm"
     SERVICE_CANNOT_CONFIRM_DIGEST = "service_cannot_confirm_digest"
     OWN_HASH_WITHHELD = "own_hash_withheld"
+    #: The service failed repeatedly or asked to be left alone: it was not asked just now.
+    SERVICE_PAUSED = "service_paused"
+    #: A budget of filter hits is used up: the outbox asks later.
+    DEFERRED = "deferred"
+    #: The hoster's own list of known-good digests holds this item: nobody was asked.
+    ALLOW_LISTED = "allow_listed"
     # Answers.
     NOT_LISTED = "not_listed"
     WITHDRAWN = "withdrawn"
@@ -111,5 +117,20 @@ UNSCANNABLE_REASONS = frozenset(
         Reason.FORMAT_NOT_SUPPORTED,
         Reason.NO_FILTER,
         Reason.FILTER_EXPIRED,
+    }
+)
+
+#: Reasons for which a later answer may come: such an item is kept in the outbox until it does.
+ANSWERABLE_REASONS = frozenset(
+    {
+        Reason.NO_SERVICE,
+        Reason.SERVICE_UNREACHABLE,
+        Reason.SERVICE_TIMEOUT,
+        Reason.SERVICE_REFUSED,
+        Reason.SERVICE_RATE_LIMITED,
+        Reason.SERVICE_ERROR,
+        Reason.SERVICE_BAD_ANSWER,
+        Reason.SERVICE_PAUSED,
+        Reason.DEFERRED,
     }
 )

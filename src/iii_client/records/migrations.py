@@ -1,4 +1,8 @@
-"""Versions of `state.db`, each a tuple of statements. Append only: a published migration never changes."""
+"""Versions of the state database, each a tuple of statements. Append only: a published one never changes.
+
+Written for SQLite; `postgres.py` turns the few words that PostgreSQL spells differently (BLOB, INTEGER,
+STRICT), so no statement holds them as anything else than types.
+"""
 
 MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
@@ -37,5 +41,144 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
         "CREATE INDEX encounter_hit_of ON encounter_hit (encounter_id)",
+    ),
+    (
+        # Circumstances that the first version did not keep.
+        "ALTER TABLE encounter ADD COLUMN case_reference TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE encounter ADD COLUMN place_key BLOB",
+        "ALTER TABLE encounter ADD COLUMN policy TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE encounter ADD COLUMN guard TEXT NOT NULL DEFAULT ''",
+        # Whether it counts in the budgets of filter hits: the test picture and a bypassed filter do not.
+        "ALTER TABLE encounter ADD COLUMN counts INTEGER NOT NULL DEFAULT 1",
+        "ALTER TABLE encounter_hit ADD COLUMN frame INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE encounter_hit ADD COLUMN chain_length INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE encounter_hit ADD COLUMN flips INTEGER NOT NULL DEFAULT 0",
+        "ALTER TABLE encounter_hit ADD COLUMN own INTEGER NOT NULL DEFAULT 0",
+        "CREATE UNIQUE INDEX encounter_case ON encounter (case_reference) WHERE case_reference <> ''",
+        "CREATE INDEX encounter_uploader ON encounter (uploader_key, at)",
+        "CREATE INDEX encounter_hit_value ON encounter_hit (value)",
+        # What happened to an encounter afterwards: a late answer, a restore, a purge, a dispute, a removal.
+        """
+        CREATE TABLE follow_up (
+            id TEXT PRIMARY KEY,
+            encounter_id TEXT NOT NULL REFERENCES encounter (id) ON DELETE CASCADE,
+            at TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            action TEXT NOT NULL,
+            rule TEXT NOT NULL,
+            operator TEXT NOT NULL,
+            second_operator TEXT NOT NULL,
+            note TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX follow_up_of ON follow_up (encounter_id, at)",
+        # Probable hits without an answer. `item` is what is needed to ask and to rule again (items.py).
+        """
+        CREATE TABLE outbox (
+            id TEXT PRIMARY KEY,
+            encounter_id TEXT NOT NULL REFERENCES encounter (id),
+            item TEXT NOT NULL,
+            state TEXT NOT NULL,
+            created_ms INTEGER NOT NULL,
+            next_attempt_ms INTEGER NOT NULL,
+            lease_until_ms INTEGER NOT NULL,
+            lease_holder TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            last_reason TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX outbox_due ON outbox (state, next_attempt_ms)",
+        "CREATE INDEX outbox_of ON outbox (encounter_id)",
+        # What the application is still to be told; `id` is the idempotency key of each message.
+        """
+        CREATE TABLE notice (
+            id TEXT PRIMARY KEY,
+            kind TEXT NOT NULL,
+            body TEXT NOT NULL,
+            state TEXT NOT NULL,
+            created_ms INTEGER NOT NULL,
+            next_attempt_ms INTEGER NOT NULL,
+            lease_until_ms INTEGER NOT NULL,
+            attempts INTEGER NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX notice_due ON notice (state, next_attempt_ms)",
+        # One circuit breaker an endpoint, shared by all workers.
+        """
+        CREATE TABLE breaker (
+            endpoint TEXT PRIMARY KEY,
+            failures INTEGER NOT NULL,
+            open_until_ms INTEGER NOT NULL,
+            probe_until_ms INTEGER NOT NULL,
+            wait_until_ms INTEGER NOT NULL,
+            alarm TEXT NOT NULL,
+            changed_ms INTEGER NOT NULL
+        ) STRICT
+        """,
+        # The audit log: each row's digest covers the row and the digest before it (hexadecimal).
+        """
+        CREATE TABLE audit (
+            seq INTEGER PRIMARY KEY,
+            at TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            body TEXT NOT NULL,
+            previous TEXT NOT NULL,
+            digest TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE TABLE audit_head (id INTEGER PRIMARY KEY, seq INTEGER NOT NULL, digest TEXT NOT NULL) STRICT",
+        "INSERT INTO audit_head (id, seq, digest) VALUES (1, 0, '')",
+        # Digests that this hoster knows to be good, with a reason and an author.
+        """
+        CREATE TABLE allowed (
+            algorithm TEXT NOT NULL,
+            value BLOB NOT NULL,
+            reason TEXT NOT NULL,
+            author TEXT NOT NULL,
+            second_author TEXT NOT NULL,
+            at TEXT NOT NULL,
+            PRIMARY KEY (algorithm, value)
+        ) STRICT
+        """,
+        # Files in quarantine.
+        """
+        CREATE TABLE held (
+            id TEXT PRIMARY KEY,
+            encounter_id TEXT NOT NULL REFERENCES encounter (id),
+            name TEXT NOT NULL,
+            origin TEXT NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            sha256 BLOB NOT NULL,
+            state TEXT NOT NULL,
+            held_at TEXT NOT NULL,
+            keep_until TEXT NOT NULL,
+            legal_hold TEXT NOT NULL,
+            changed_at TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX held_state ON held (state, keep_until)",
+        "CREATE INDEX held_of ON held (encounter_id)",
+        # Alarms that nobody has dismissed yet, one row a kind.
+        """
+        CREATE TABLE alarm (
+            kind TEXT PRIMARY KEY,
+            first_at TEXT NOT NULL,
+            last_at TEXT NOT NULL,
+            times INTEGER NOT NULL,
+            detail TEXT NOT NULL
+        ) STRICT
+        """,
+        # Counts by day (`2026-11-24`): what is too plain to keep one by one.
+        """
+        CREATE TABLE tally (
+            day TEXT NOT NULL,
+            name TEXT NOT NULL,
+            amount INTEGER NOT NULL,
+            PRIMARY KEY (day, name)
+        ) STRICT
+        """,
+        # Filter hits by hour since 1970, for the budget over all uploaders.
+        "CREATE TABLE hit_hour (hour INTEGER PRIMARY KEY, hits INTEGER NOT NULL) STRICT",
     ),
 )

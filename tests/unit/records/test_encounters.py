@@ -26,7 +26,7 @@ from iii_client.model import (
     UploadContext,
     Verdict,
 )
-from iii_client.records import EncounterLog
+from iii_client.records import StateRecorder
 
 SHA256 = HashValue(algorithm=Algorithm.SHA256, value=bytes(range(32)))
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -60,13 +60,13 @@ def rows(state_dir: Path, query: str) -> list[tuple[object, ...]]:
 
 
 def test_a_decision_is_stored_with_its_circumstances(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path, clock=lambda: NOON)
-    encounter_id = log.record(decision(), UploadContext(route="avatar", uploader="u1", reference="obj/7"))
+    log = StateRecorder.in_directory(tmp_path, clock=lambda: NOON)
+    receipt = log.record(decision(), UploadContext(route="avatar", uploader="u1", reference="obj/7"))
     assert rows(
         tmp_path, "SELECT id, at, outcome, action, rule, reasons, release, route, reference FROM encounter"
     ) == [
         (
-            encounter_id,
+            receipt.encounter_id,
             "2026-11-24T12:00:00.000+00:00",
             "matched",
             "block",
@@ -83,7 +83,7 @@ def test_a_decision_is_stored_with_its_circumstances(tmp_path: Path) -> None:
 
 
 def test_uploaders_are_linkable_and_not_named(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path)
+    log = StateRecorder.in_directory(tmp_path)
     for uploader in ("alice@example.org", "alice@example.org", "bob@example.org"):
         log.record(decision(), UploadContext(uploader=uploader))
     keys = [row[0] for row in rows(tmp_path, "SELECT uploader_key FROM encounter ORDER BY rowid")]
@@ -94,25 +94,27 @@ def test_uploaders_are_linkable_and_not_named(tmp_path: Path) -> None:
 
 def test_two_logs_of_one_state_directory_agree_on_the_key(tmp_path: Path) -> None:
     for _ in range(2):
-        EncounterLog(tmp_path).record(decision(), UploadContext(uploader="alice"))
+        StateRecorder.in_directory(tmp_path).record(decision(), UploadContext(uploader="alice"))
     keys = {row[0] for row in rows(tmp_path, "SELECT uploader_key FROM encounter")}
     assert len(keys) == 1
 
 
 def test_nobody_else_may_read_the_files(tmp_path: Path) -> None:
-    EncounterLog(tmp_path / "state").record(decision(), UploadContext(uploader="u"))
+    StateRecorder.in_directory(tmp_path / "state").record(decision(), UploadContext(uploader="u"))
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o700
     for file in (tmp_path / "state").iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
 
 
 def test_a_reference_that_is_no_utf8_is_stored_all_the_same(tmp_path: Path) -> None:
-    EncounterLog(tmp_path).record(decision(), UploadContext(reference=os.fsdecode(b"caf\xe9.jpg")))
+    StateRecorder.in_directory(tmp_path).record(
+        decision(), UploadContext(reference=os.fsdecode(b"caf\xe9.jpg"))
+    )
     assert rows(tmp_path, "SELECT reference FROM encounter") == [("caf\\udce9.jpg",)]
 
 
 def test_threads_share_one_log(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path)
+    log = StateRecorder.in_directory(tmp_path)
     threads = [
         threading.Thread(target=lambda: [log.record(decision(), UploadContext()) for _ in range(20)])
         for _ in range(4)
@@ -125,7 +127,7 @@ def test_threads_share_one_log(tmp_path: Path) -> None:
 
 
 def test_a_forked_child_writes_through_a_connection_of_its_own(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path)
+    log = StateRecorder.in_directory(tmp_path)
     log.record(decision(), UploadContext(route="parent"))
     child = os.fork()
     if child == 0:
@@ -147,11 +149,11 @@ def test_a_store_of_a_newer_version_is_refused(tmp_path: Path) -> None:
     with sqlite3.connect(tmp_path / "state.db") as db:
         db.execute("PRAGMA user_version=999")
     with pytest.raises(RecordError, match="999"):
-        EncounterLog(tmp_path).record(decision(), UploadContext())
+        StateRecorder.in_directory(tmp_path).record(decision(), UploadContext())
 
 
 def test_a_damaged_store_is_a_record_error_that_says_to_keep_it(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path)
+    log = StateRecorder.in_directory(tmp_path)
     damaged = b"this is not a database at all" * 100
     (tmp_path / "state.db").write_bytes(damaged)
     with pytest.raises(RecordError) as caught:
@@ -168,7 +170,7 @@ def test_a_refusal_names_the_reason_and_no_path(tmp_path: Path) -> None:
     (tmp_path / "a file").touch()
     for state_dir in (tmp_path, tmp_path / "a file"):
         with pytest.raises(RecordError) as caught:
-            EncounterLog(state_dir).record(decision(), UploadContext())
+            StateRecorder.in_directory(state_dir).record(decision(), UploadContext())
         assert str(tmp_path) not in str(caught.value) + caught.value.hint
         assert "permissions" in caught.value.hint
 
@@ -176,7 +178,7 @@ def test_a_refusal_names_the_reason_and_no_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize("left", [(), ("-wal",), ("-shm",), ("-wal", "-shm")], ids=" ".join)
 def test_a_store_that_was_removed_is_made_anew_and_written_to(tmp_path: Path, left: tuple[str, ...]) -> None:
     """A worker that goes on with the file that has no name any more would record into nothing."""
-    log = EncounterLog(tmp_path)
+    log = StateRecorder.in_directory(tmp_path)
     log.record(decision(), UploadContext(route="before"))
     for path in tmp_path.glob("state.db*"):
         if path.name.removeprefix("state.db") not in left:
@@ -187,7 +189,7 @@ def test_a_store_that_was_removed_is_made_anew_and_written_to(tmp_path: Path, le
 
 
 def test_all_threads_follow_when_the_store_is_removed(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path)
+    log = StateRecorder.in_directory(tmp_path)
     ready, removed = threading.Barrier(5), threading.Event()
 
     def work() -> None:
@@ -209,9 +211,9 @@ def test_all_threads_follow_when_the_store_is_removed(tmp_path: Path) -> None:
 
 
 def test_a_store_that_was_replaced_is_written_to(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path / "live")
+    log = StateRecorder.in_directory(tmp_path / "live")
     log.record(decision(), UploadContext(route="lost"))
-    other = EncounterLog(tmp_path / "other")
+    other = StateRecorder.in_directory(tmp_path / "other")
     other.record(decision(), UploadContext(route="restored"))
     other.close()
     for path in (tmp_path / "live").glob("state.db*"):
@@ -225,7 +227,7 @@ def test_a_store_that_was_replaced_is_written_to(tmp_path: Path) -> None:
 
 
 def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_works(tmp_path: Path) -> None:
-    log = EncounterLog(tmp_path)
+    log = StateRecorder.in_directory(tmp_path)
     (tmp_path / "encounter.key").mkdir()
     with pytest.raises(RecordError):
         log.record(decision(), UploadContext(uploader="u"))

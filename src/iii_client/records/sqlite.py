@@ -10,12 +10,13 @@ import os
 import secrets
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from iii_client.errors import RecordError
 from iii_client.records.migrations import MIGRATIONS
+from iii_client.records.store import Row, Transaction, Value, insert_sql
 
 #: How long a writer waits for another one before it gives up.
 BUSY_TIMEOUT_MS = 5000
@@ -25,8 +26,8 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
 
 
-class Database:
-    """The durable store of one state directory.
+class SqliteStore:
+    """The durable store of one state directory. Fits `store.Store`.
 
     Raises:
         RecordError: it cannot be opened, or was written by a newer version.
@@ -37,7 +38,7 @@ class Database:
         self._local = threading.local()
 
     @contextmanager
-    def transaction(self) -> Iterator[sqlite3.Connection]:
+    def transaction(self) -> Iterator[Transaction]:
         """One write transaction: committed when the block ends, rolled back when it raises.
 
         Raises:
@@ -47,7 +48,7 @@ class Database:
             connection = self._connection()
             connection.execute("BEGIN IMMEDIATE")
             try:
-                yield connection
+                yield _SqliteTransaction(connection)
                 connection.execute("COMMIT")
             except BaseException:
                 # A full disk makes SQLite roll back by itself.
@@ -87,6 +88,23 @@ class Database:
             self._local.identity = _identity(self._path)
             self._local.connection = _open(self._path)
             self._local.pid = os.getpid()
+
+
+class _SqliteTransaction:
+    """Fits `store.Transaction`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def execute(self, sql: str, /, **values: Value) -> int:
+        return self._connection.execute(sql, values).rowcount
+
+    def query(self, sql: str, /, **values: Value) -> list[Row]:
+        return self._connection.execute(sql, values).fetchall()
+
+    def insert(self, table: str, rows: Sequence[Mapping[str, Value]]) -> None:
+        if rows:
+            self._connection.executemany(insert_sql(table, list(rows[0])), rows)
 
 
 @contextmanager

@@ -1,0 +1,101 @@
+"""The recorder: one decision becomes an encounter, perhaps an outbox row and an audit entry, all or none.
+
+Promises: when `record` returns, all of it is on disk (WAL, `synchronous=FULL`, or PostgreSQL's commit); a
+probable hit without an answer is in the outbox before its caller learns of it.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Self
+
+from iii_client.model import Action, Decision, Reason, Receipt, UploadContext
+from iii_client.records.audit import append_audit
+from iii_client.records.encounters import add_encounter
+from iii_client.records.outbox import add_if_unanswered
+from iii_client.records.pseudonyms import PseudonymKey
+from iii_client.records.sqlite import SqliteStore
+from iii_client.records.store import Store, utc_now
+
+
+class StateRecorder:
+    """Records decisions in a store. Fits `protocols.Recorder`.
+
+    Args:
+        store: where to.
+        key: hides uploaders and places.
+        policy: version of the policy that rules.
+        clock: aware.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        key: PseudonymKey,
+        policy: str = "",
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._policy = policy
+        self._clock = clock
+
+    @classmethod
+    def in_directory(
+        cls, state_dir: Path, *, policy: str = "", clock: Callable[[], datetime] = utc_now
+    ) -> Self:
+        """A recorder over the `state.db` of a state directory."""
+        return cls(
+            SqliteStore(state_dir / "state.db"),
+            key=PseudonymKey(state_dir / "encounter.key"),
+            policy=policy,
+            clock=clock,
+        )
+
+    def record(self, decision: Decision, context: UploadContext) -> Receipt:
+        """Commit one decision. See `protocols.Recorder`.
+
+        Raises:
+            RecordError: it could not be stored.
+        """
+        now = self._clock()
+        with self._store.transaction() as tx:
+            receipt = add_encounter(
+                tx,
+                decision,
+                context,
+                now=now,
+                key=self._key,
+                policy=self._policy,
+                counts=_counts(decision),
+            )
+            add_if_unanswered(tx, decision, encounter_id=receipt.encounter_id, route=context.route, now=now)
+            if decision.ruled is not Action.ALLOW:
+                append_audit(tx, "decision", _audited(decision, receipt), now=now)
+        return receipt
+
+    def close(self) -> None:
+        """Close this thread's connection; those of other threads close when they end."""
+        self._store.close()
+
+
+def _audited(decision: Decision, receipt: Receipt) -> dict[str, str]:
+    return {
+        "encounter": receipt.encounter_id,
+        "outcome": decision.verdict.outcome.value,
+        "ruled": decision.ruled.value,
+        "action": decision.action.value,
+        "mode": decision.mode.value,
+        "rule": decision.rule,
+        "guard": decision.guard,
+        "release": str(decision.verdict.release),
+    }
+
+
+def _counts(decision: Decision) -> bool:
+    """Whether its hits count in the budgets: a test of the path must not use them up, and under a bypassed
+    filter every picture is a candidate."""
+    verdict = decision.verdict
+    is_test = bool(verdict.matches) and all(match.is_test for match in verdict.matches)
+    return bool(verdict.candidates) and not is_test and Reason.FILTER_BYPASSED not in verdict.reasons
