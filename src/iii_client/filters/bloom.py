@@ -92,6 +92,15 @@ class ExactSection:
             answers += self.contains_batch(keys[start : start + _CHUNK_KEYS]).tolist()
         return answers
 
+    def positions(self, keys: Sequence[str]) -> npt.NDArray[np.int64]:
+        """The bits that each key sets, counted from the first bit of the first slice: `(len(keys), slices)`.
+
+        For whoever builds a filter: setting all of them is what adding the keys would do.
+        """
+        encoded = [key.encode() for key in keys]
+        words = np.concatenate([self._words(salt, encoded) for salt in self._salts], axis=1)
+        return self._positions(words[:, : self.header.slices], 0)
+
     def contains_batch(self, keys: Sequence[str]) -> npt.NDArray[np.bool_]:
         """Membership of each key by the vectorised reader, shape `(len(keys),)`."""
         encoded = [key.encode() for key in keys]
@@ -122,13 +131,18 @@ class ExactSection:
 
     def _all_set(self, words: npt.NDArray[np.unsignedinteger], first_slice: int) -> npt.NDArray[np.bool_]:
         """Which rows of words, shape `(keys, slices)`, find every bit set from `first_slice` on."""
+        positions = self._positions(words, first_slice)
+        found = self._bits[positions >> 3] >> (positions & 7).astype(np.uint8) & np.uint8(1)
+        rows: npt.NDArray[np.bool_] = found.all(axis=1)
+        return rows
+
+    def _positions(self, words: npt.NDArray[np.unsignedinteger], first_slice: int) -> npt.NDArray[np.int64]:
+        """The bit that each word, shape `(keys, slices)`, stands for in its slice, from `first_slice` on."""
         size = self.header.bits_per_slice
         # Several times faster than %, which numpy does not vectorise.
         positions = (words - words // self._word.type(size) * self._word.type(size)).astype(np.int64)
         positions += np.arange(first_slice, first_slice + words.shape[1], dtype=np.int64) * size
-        found = self._bits[positions >> 3] >> (positions & 7).astype(np.uint8) & np.uint8(1)
-        rows: npt.NDArray[np.bool_] = found.all(axis=1)
-        return rows
+        return positions
 
 
 def _open(header: BloomHeader, bits: memoryview) -> BloomFilter:

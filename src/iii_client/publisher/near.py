@@ -6,6 +6,7 @@ A segment `near/<n>` is built once from hashes that no table ever held, and stay
 - hashes published before, or within 10 bits of one (they are left out; with too few others that is a
   rebuild, and two differently built filters of the same hashes disclose the list);
 - a second convention of PDQ for the same list;
+- parameters of asking other than those of the segments before it, with which no reader could ask both;
 - a 17th segment, and any layout that breaks the secrecy inequality.
 
 There is nothing to set that could make two builds differ: no salt, no size, no permutation, no key. To
@@ -32,10 +33,12 @@ from iii_client.filters.ring_chain import (
     MINIMUM_COUNT,
     Hashes,
     NearParameters,
+    probing,
 )
 from iii_client.model import Algorithm
-from iii_client.publisher.near_duplicates import block_columns, fresh_hashes
+from iii_client.publisher.near_duplicates import block_columns, fresh_hashes, related_hashes
 from iii_client.publisher.near_tables import distinct_keys, segment_bytes
+from iii_client.publisher.sorting import is_in
 from iii_client.updates.durable import install_durably, replace_durably
 
 _FILE_MODE: Final = 0o600
@@ -112,7 +115,7 @@ class NearPublisher:
             published.append(PublishedSegment(path=path, header=header))
         return tuple(published)
 
-    def fresh(self, hashes: Iterable[bytes]) -> Hashes:
+    def fresh(self, hashes: Iterable[bytes] | Hashes) -> Hashes:
         """What the next segment of these hashes would hold: (n, 32) bytes, ascending.
 
         Raises:
@@ -120,17 +123,35 @@ class NearPublisher:
         """
         return self._fresh(hashes_array(hashes))
 
-    def held(self, hashes: Iterable[bytes]) -> frozenset[bytes]:
-        """Which of these hashes stand in a segment.
+    def held(self, hashes: Iterable[bytes] | Hashes) -> NDArray[np.bool_]:
+        """Which of these hashes stand in a segment, to the bit: (n,).
 
         Raises:
             PublishError: a value is not 32 bytes long, or the ledger is damaged.
         """
-        offered = hashes_array(hashes)
-        return frozenset(value.tobytes() for value in offered[_is_in(offered, self._all_published())])
+        return is_in(hashes_array(hashes), self._all_published())
+
+    def found_by(self, hashes: Iterable[bytes] | Hashes) -> NDArray[np.bool_]:
+        """Which of these hashes have a published one within 10 bits, which stands for them: (n,).
+
+        Raises:
+            PublishError: a value is not 32 bytes long, or the ledger is damaged.
+        """
+        offered, published = hashes_array(hashes), self._all_published()
+        found = is_in(offered, published)
+        found[~found] = related_hashes(offered[~found], published)
+        return found
+
+    def everything(self) -> Hashes:
+        """All hashes that stand in segments: (n, 32).
+
+        Raises:
+            PublishError: the ledger is damaged.
+        """
+        return self._all_published()
 
     def publish(
-        self, hashes: Iterable[bytes], *, parameters: NearParameters = DEFAULT_PARAMETERS
+        self, hashes: Iterable[bytes] | Hashes, *, parameters: NearParameters = DEFAULT_PARAMETERS
     ) -> PublishedSegment:
         """Build the next segment from those of `hashes` that are new.
 
@@ -154,6 +175,12 @@ class NearPublisher:
             raise PublishError(
                 f"this list is published under another convention than {self._algorithm}",
                 hint="One convention a list: the same pictures under two would be two filters of one list.",
+            )
+        if any(probing(segment.header.parameters) != probing(parameters) for segment in published):
+            # Every reader would refuse the release: a query is hashed once for all segments.
+            raise PublishError(
+                "near segments of one repository are all asked with the same parameters",
+                hint="Only the density (tier1_bits, tier2_bits) may differ from the first segment's.",
             )
         offered = hashes_array(hashes)
         new = self._fresh(offered)
@@ -183,7 +210,7 @@ class NearPublisher:
     def _fresh(self, offered: Hashes) -> Hashes:
         published = self._all_published()
         # Most of a list was published before, to the bit: only the rest needs the search for relatives.
-        return fresh_hashes(offered[~_is_in(offered, published)], published)
+        return fresh_hashes(offered[~is_in(offered, published)], published)
 
     def _remember(self, header: NearHeader, hashes: Hashes) -> None:
         """Ledger before segment: after a crash in between, `segments` builds the same file again."""
@@ -232,20 +259,14 @@ class NearPublisher:
         return self._directory / f"{number}{suffix}"
 
 
-def _is_in(hashes: Hashes, others: Hashes) -> NDArray[np.bool_]:
-    """Whether each hash is one of the others, to the bit: (n,)."""
-    whole, known = (np.ascontiguousarray(h).view(f"S{HASH_BYTES}").ravel() for h in (hashes, others))
-    # numpy compares without trailing zero bytes, which changes nothing between values of one width.
-    found: NDArray[np.bool_] = np.isin(whole, known)
-    return found
-
-
-def hashes_array(hashes: Iterable[bytes]) -> Hashes:
-    """(n, 32) bytes of single values.
+def hashes_array(hashes: Iterable[bytes] | Hashes) -> Hashes:
+    """(n, 32) bytes of single values; an array of that shape as it is.
 
     Raises:
         PublishError: a value is not 32 bytes long.
     """
+    if isinstance(hashes, np.ndarray):
+        return hashes
     joined = bytearray()
     for value in hashes:
         if len(value) != HASH_BYTES:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from iii_client.filters.ring_chain import HASH_BYTES, Hashes, block_values, hash_bits
+from iii_client.publisher.sorting import distinct
 
 #: A hash within so many bits of a published one is not inserted again.
 NEAR_DUPLICATE_BITS: Final = 10
@@ -45,7 +46,7 @@ def fresh_hashes(hashes: Hashes, published: Hashes) -> Hashes:
     Returns:
         (k, 32), ascending.
     """
-    new = _ascending(hashes)
+    new = distinct(hashes)
     together = np.concatenate([published.reshape(-1, HASH_BYTES), new])
     kept = np.ones(len(together), np.bool_)
     pairs = np.concatenate([np.empty((0, 2), np.intp), *_near_pairs(together)])
@@ -57,11 +58,14 @@ def fresh_hashes(hashes: Hashes, published: Hashes) -> Hashes:
     return together[len(published) :][kept[len(published) :]]
 
 
-def _ascending(hashes: Hashes) -> Hashes:
-    """Distinct hashes in ascending order of their bytes."""
-    whole = np.ascontiguousarray(hashes).view(f"S{HASH_BYTES}").ravel()
-    # numpy drops trailing zero bytes only when a bytes object is made: the raw memory keeps them.
-    return np.unique(whole).view(np.uint8).reshape(-1, HASH_BYTES)
+def related_hashes(hashes: Hashes, published: Hashes) -> NDArray[np.bool_]:
+    """Which of these hashes are within 10 bits of a published one: (n,). The same search."""
+    related = np.zeros(len(hashes), np.bool_)
+    if len(hashes) and len(published):
+        for pairs in _near_pairs(np.concatenate([published.reshape(-1, HASH_BYTES), hashes])):
+            earlier, later = pairs[:, 0], pairs[:, 1]
+            related[later[(earlier < len(published)) & (later >= len(published))] - len(published)] = True
+    return related
 
 
 def _near_pairs(hashes: Hashes) -> Iterator[NDArray[np.intp]]:

@@ -13,14 +13,24 @@ from collections.abc import Iterable, Mapping
 from hashlib import sha256
 from pathlib import Path
 
+import numpy as np
+
 from iii_client.errors import PublishError
 from iii_client.filters.near_segment import CONVENTIONS
 from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, LARGE_PARAMETERS, MINIMUM_COUNT
 from iii_client.model import Algorithm, HashValue
 from iii_client.publisher.build import test_picture_entries
+from iii_client.publisher.exact_record import ExactRecord
 from iii_client.publisher.near import NearPublisher, PublishedSegment, hashes_array
 from iii_client.publisher.near_duplicates import fresh_hashes
-from iii_client.publisher.sorting import SortedHashes, mixed_conventions
+from iii_client.publisher.sorting import (
+    ListPart,
+    SortedHashes,
+    Values,
+    distinct,
+    is_in,
+    mixed_conventions,
+)
 from iii_client.updates.durable import replace_durably
 from iii_client.updates.signed_near import MAX_WITHDRAWN
 
@@ -38,11 +48,15 @@ class NearLedger:
         practice: segments are for practice and may hold any number of hashes.
         minimum_count: new hashes that make a segment; None takes the least that is allowed.
 
+    Attributes:
+        exact: what was ever matched exactly, and stays so.
+
     Raises:
         PublishError: a minimum under 10,000 for real segments.
     """
 
     def __init__(self, directory: Path, *, practice: bool, minimum_count: int | None = None) -> None:
+        self.exact = ExactRecord(directory)
         self._directory = directory
         self._practice = practice
         self._minimum_count = minimum_count or (1 if practice else MINIMUM_COUNT)
@@ -82,7 +96,7 @@ class NearLedger:
             publisher = self._publishers[algorithm]
             if not self._practice:
                 # Everybody has that picture, and before 10,000 others have gathered no segment may exist.
-                values -= {entry.hash.value for entry in test_picture_entries()}
+                values = values[~is_in(values, _test_pictures(algorithm))]
             count = len(publisher.fresh(values))
             is_enough = count >= self._minimum_count
             if is_enough or publisher.segments():
@@ -104,19 +118,28 @@ class NearLedger:
                 )
         return waiting
 
-    def without_held(self, exact: Mapping[Algorithm, frozenset[str]]) -> dict[Algorithm, frozenset[str]]:
-        """Keys of exact sections without those that a near segment holds: a hash is in one table, ever."""
+    def without_held(self, exact: Mapping[Algorithm, Values]) -> dict[Algorithm, Values]:
+        """Hashes of exact sections without those that a near segment holds: a hash is in one table, ever."""
         left = dict(exact)
         for algorithm, publisher in self._publishers.items():
             if algorithm in left:
-                held = publisher.held(map(bytes.fromhex, left[algorithm]))
-                left[algorithm] -= {value.hex() for value in held}
-        return {algorithm: keys for algorithm, keys in left.items() if keys}
+                left[algorithm] = left[algorithm][~publisher.held(left[algorithm])]
+        return {algorithm: values for algorithm, values in left.items() if len(values)}
 
-    def withdrawn(self, values: Iterable[HashValue], *, listed: SortedHashes) -> tuple[bytes, ...]:
+    def found_by_segments(self, part: ListPart) -> int:
+        """How many hashes of one part of a list the segments find, themselves or by one within 10 bits."""
+        return int(self._publishers[part.algorithm].found_by(part.near).sum()) if len(part.near) else 0
+
+    def withdrawn(
+        self, values: Iterable[HashValue] | None = None, *, listed: SortedHashes
+    ) -> tuple[bytes, ...]:
         """What a release says about hashes that are listed no more but stand in a segment.
 
         A hash stays in force while one within 10 bits of it is listed: for that one it stands, too.
+
+        Args:
+            values: the hashes in question; None asks about everything that stands in a segment.
+            listed: what is listed.
 
         Returns:
             SHA-256 of each, ascending.
@@ -124,12 +147,16 @@ class NearLedger:
         Raises:
             PublishError: more than a release can name.
         """
-        asked = list(values)
+        asked = None if values is None else list(values)
         digests = set()
         for algorithm, publisher in self._publishers.items():
-            held = publisher.held(value.value for value in asked if value.algorithm is algorithm)
-            still_listed = hashes_array(listed.near.get(algorithm, frozenset()))
-            gone = fresh_hashes(hashes_array(held), still_listed)
+            if asked is None:
+                held = publisher.everything()
+            else:
+                offered = hashes_array(value.value for value in asked if value.algorithm is algorithm)
+                held = offered[publisher.held(offered)]
+            still_listed = listed.near.get(algorithm, no_hashes())
+            gone = fresh_hashes(held[~is_in(held, still_listed)], still_listed)
             digests |= {sha256(value.tobytes()).digest() for value in gone}
         if len(digests) > MAX_WITHDRAWN:
             raise PublishError(
@@ -158,3 +185,15 @@ class NearLedger:
     @property
     def _lists_path(self) -> Path:
         return self._directory / "lists.json"
+
+
+def no_hashes() -> Values:
+    """No PDQ hash at all: (0, 32)."""
+    return np.empty((0, HASH_BYTES), np.uint8)
+
+
+def _test_pictures(algorithm: Algorithm) -> Values:
+    """The hashes of the shipped test picture under one convention: (n, 32)."""
+    return hashes_array(
+        entry.hash.value for entry in test_picture_entries() if entry.hash.algorithm is algorithm
+    )

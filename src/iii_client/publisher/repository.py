@@ -21,7 +21,8 @@ from tuf.api.metadata import TargetFile
 
 from iii_client.errors import ConfigurationError, PublishError
 from iii_client.filters import Clock, pack_bundle, parse_bundle, utc_now
-from iii_client.model import NO_RELEASE, HashValue, NearInfo, ReleaseId
+from iii_client.filters.near_segment import CONVENTIONS
+from iii_client.model import NO_RELEASE, Algorithm, HashValue, NearInfo, ReleaseId
 from iii_client.publisher.build import sections_of, test_picture_entries
 from iii_client.publisher.keys import KeyStore
 from iii_client.publisher.lists import ListEntry
@@ -146,11 +147,14 @@ class FilterRepository:
         hashes = sort_entries((*test_picture_entries(), *entries))
         with exclusive_lock(self._lock_path, timeout_s=LOCK_TIMEOUT_S):
             roles = self._load_roles()
-            _check_ledger(roles, self._near.segments())
+            _check_ledger(_present_base(roles), self._near)
+            hashes = self._near.exact.settled(hashes)
             waiting = self._near.gather(hashes)
             segments = self._near.segments()
             signed = tuple(map(_signed_segment, segments))
-            sections = sections_of(self._near.without_held(hashes.exact))
+            exact = self._near.without_held(hashes.exact)
+            self._near.exact.remember(exact)
+            sections = sections_of(exact)
             withdrawn_digests = self._near.withdrawn(withdrawn, listed=hashes)
 
             def base_of(release: ReleaseId) -> tuple[SignedBase, bytes]:
@@ -261,14 +265,20 @@ def _target(path: str, *, length: int, sha256: str, custom: dict[str, Any]) -> T
     )
 
 
-def _check_ledger(roles: Roles, segments: Iterable[PublishedSegment]) -> None:
-    """Refuse to go on without the ledger of what was published: the next segment would be a rebuild."""
-    held = {signed.target.path: signed.sha256 for signed in map(_signed_segment, segments)}
-    present = _present_base(roles)
-    for published in present.near if present else ():
-        if held.get(published.path) != published.sha256:
-            raise PublishError(
-                f"{published.path} was published and the ledger does not hold it",
-                hint="Restore the folder 'near' beside the keys from a backup: two builds of the same hashes "
-                "disclose the list.",
-            )
+def _check_ledger(present: SignedBase | None, ledger: NearLedger) -> None:
+    """Refuse to go on without the ledger of what was published: a hash could come into a second table."""
+    held = {signed.target.path: signed.sha256 for signed in map(_signed_segment, ledger.segments())}
+    lost = [
+        target.path for target in (present.near if present else ()) if held.get(target.path) != target.sha256
+    ]
+    lost += [
+        f"the exact section {section.name}"
+        for section in (present.sections if present else ())
+        if section.name in CONVENTIONS and section.count > ledger.exact.count(Algorithm(section.name))
+    ]
+    if lost:
+        raise PublishError(
+            f"{lost[0]} was published and the ledger does not hold it",
+            hint="Restore the folder 'near' beside the keys from a backup: two builds of the same hashes "
+            "disclose the list.",
+        )

@@ -4,6 +4,7 @@ import hashlib
 import io
 import random
 
+import pytest
 from pybloom_live import BloomFilter
 
 from iii_client.filters import ExactSection, pack_bundle, parse_bundle
@@ -49,6 +50,20 @@ def test_every_entry_is_found_and_counted_once() -> None:
     exact = ExactSection(memoryview(content)[section.offset :][: section.size_bytes])
     assert section.header.count == 301  # and the test picture's
     assert all(exact.contains_many([entry.hash.hex for entry in entries]))
+
+
+@pytest.mark.parametrize("algorithm", [Algorithm.MD5, Algorithm.SHA256, Algorithm.PHASH], ids=str)
+@pytest.mark.parametrize("count", [0, 1, 5_000])
+def test_a_section_is_byte_for_byte_what_pybloom_live_makes(algorithm: Algorithm, count: int) -> None:
+    entries = listed(count, algorithm=algorithm)
+    reference = BloomFilter(build.MIN_CAPACITY, build.ERROR_RATE)
+    for one in [*entries, *(e for e in build.test_picture_entries() if e.hash.algorithm is algorithm)]:
+        reference.add(one.hash.hex, skip_check=True)
+    written = io.BytesIO()
+    reference.tofile(written)
+    sections = dict(build.build_sections(entries))
+    if reference.count:
+        assert sections[algorithm] == written.getvalue()
 
 
 def test_a_section_has_a_quarter_of_room_and_never_less_than_the_minimum() -> None:

@@ -13,7 +13,7 @@ from iii_client.errors import PublishError
 from iii_client.filters.near_fill import check_fill
 from iii_client.filters.near_segment import NearSegment
 from iii_client.filters.probing import NearFilter
-from iii_client.filters.ring_chain import NearParameters, hash_bits
+from iii_client.filters.ring_chain import LARGE_PARAMETERS, NearParameters, hash_bits
 from iii_client.filters.views import NearQueries
 from iii_client.model import Algorithm
 from iii_client.publisher.near import NearPublisher
@@ -122,6 +122,16 @@ def test_seventeenth_segment_is_refused(tmp_path: Path) -> None:
         assert practice(tmp_path).publish(random_hashes(2, seed=number)).header.number == number
     with pytest.raises(PublishError, match="16"):
         practice(tmp_path).publish(random_hashes(2, seed=99))
+
+
+def test_segment_that_no_reader_could_ask_with_the_first_is_refused(tmp_path: Path) -> None:
+    first = practice(tmp_path).publish(random_hashes(3)).path
+    with pytest.raises(PublishError, match="same parameters"):
+        practice(tmp_path).publish(
+            random_hashes(3, seed=2), parameters=NearParameters(extension_probes=32_768)
+        )
+    denser = practice(tmp_path).publish(random_hashes(3, seed=2), parameters=LARGE_PARAMETERS).path
+    NearFilter([NearSegment.open(first), NearSegment.open(denser)])
 
 
 def test_layout_that_breaks_secrecy_is_refused(tmp_path: Path) -> None:

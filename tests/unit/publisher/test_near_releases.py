@@ -147,6 +147,38 @@ def test_a_hash_that_stands_in_a_segment_never_comes_into_an_exact_section(pract
     assert row.count == 1, "the other one"
 
 
+def test_a_hash_that_was_ever_matched_exactly_never_comes_into_a_segment(practice: World) -> None:
+    """A list that corrects a quality must not put one hash into two tables, however many releases later."""
+    risen, other = pdq_hashes(2)
+    practice.repository.publish_base(entries([risen], quality=49))
+    practice.repository.publish_base([])
+    report = practice.repository.publish_base(entries([risen, other], quality=90))
+    assert [segment.count for segment in report.near] == [1, 1], "the test picture, and the other one"
+    (row,) = [section for section in practice.base().sections if section.name == "pdq"]
+    assert row.count == 1
+    values = np.frombuffer(risen + other, np.uint8).reshape(2, 32)
+    target = practice.base().near[1]
+    segment = NearSegment.open(practice.file(target.path, target.sha256))
+    assert segment.holds(values).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("content", [None, bytes(33)])
+def test_a_lost_record_of_what_was_matched_exactly_stops_the_publisher(
+    real: World, content: bytes | None
+) -> None:
+    real.repository.publish_base(entries(pdq_hashes(3), quality=49))
+    record = real.folder / "keys" / "near" / "pdq.exact"
+    assert len(record.read_bytes()) == 3 * 32
+    if content is None:
+        record.unlink()
+    else:
+        record.write_bytes(content)
+    before = real.files()
+    with pytest.raises(PublishError, match=r"ledger does not hold|damaged"):
+        real.repository.publish_base(entries(pdq_hashes(3), quality=90))
+    assert real.files() == before
+
+
 def test_a_real_segment_never_holds_the_test_picture(real: World) -> None:
     """Everybody has that picture; with it 9,999 others would seem to be enough."""
     report = real.repository.publish_base([*entries(pdq_hashes(MINIMUM - 1)), *build.test_picture_entries()])

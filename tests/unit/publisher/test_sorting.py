@@ -1,13 +1,14 @@
 """A hash goes into one table: near segments for PDQ with something to see, exact sections for the rest."""
 
 import hashlib
+from collections.abc import Mapping
 
 import pytest
 
 from iii_client.errors import PublishError
 from iii_client.model import Algorithm, HashValue
 from iii_client.publisher import ListEntry
-from iii_client.publisher.sorting import sort_entries
+from iii_client.publisher.sorting import Values, sort_entries
 
 
 def entry(
@@ -19,6 +20,10 @@ def entry(
     )
 
 
+def rows(hashes: Mapping[Algorithm, Values]) -> dict[Algorithm, list[bytes]]:
+    return {algorithm: [row.tobytes() for row in values] for algorithm, values in hashes.items()}
+
+
 @pytest.mark.parametrize("algorithm", [Algorithm.PDQ, Algorithm.PDQ_512])
 @pytest.mark.parametrize(("quality", "is_near"), [(0, False), (49, False), (50, True), (100, True)])
 def test_pdq_of_quality_50_goes_to_near_segments_and_nowhere_else(
@@ -26,8 +31,8 @@ def test_pdq_of_quality_50_goes_to_near_segments_and_nowhere_else(
 ) -> None:
     one = entry("a", algorithm=algorithm, quality=quality)
     hashes = sort_entries([one])
-    assert hashes.near == ({algorithm: {one.hash.value}} if is_near else {})
-    assert hashes.exact == ({} if is_near else {algorithm: {one.hash.hex}})
+    assert rows(hashes.near) == ({algorithm: [one.hash.value]} if is_near else {})
+    assert rows(hashes.exact) == ({} if is_near else {algorithm: [one.hash.value]})
     assert hashes.conventions == ({"list": algorithm} if is_near else {})
 
 
@@ -37,7 +42,7 @@ def test_pdq_of_quality_50_goes_to_near_segments_and_nowhere_else(
 def test_every_other_hash_is_matched_exactly(algorithm: Algorithm) -> None:
     one = entry("a", algorithm=algorithm)
     hashes = sort_entries([one, one])
-    assert hashes.exact == {algorithm: {one.hash.hex}}
+    assert rows(hashes.exact) == {algorithm: [one.hash.value]}
     assert hashes.near == {}
 
 
@@ -46,7 +51,7 @@ def test_where_lists_disagree_about_quality_the_hash_is_still_in_one_table() -> 
         entries = [entry("a", quality=first), entry("a", quality=second, list_name="other")]
         hashes = sort_entries(entries)
         assert hashes.exact == {}
-        assert hashes.near == {Algorithm.PDQ: {entries[0].hash.value}}
+        assert rows(hashes.near) == {Algorithm.PDQ: [entries[0].hash.value]}
 
 
 @pytest.mark.parametrize("quality", [10, 90])
@@ -67,3 +72,23 @@ def test_two_lists_may_each_have_a_convention_of_their_own() -> None:
 def test_no_hash_shows_in_the_repr() -> None:
     one = entry("a")
     assert one.hash.hex[:8] not in repr(sort_entries([one]))
+
+
+def test_hashes_are_distinct_and_ascending_whatever_their_last_bytes() -> None:
+    values = [bytes([n]) + bytes(31) for n in (3, 1, 2)] + [bytes(32), bytes(31) + b"\x01"]
+    listed = [
+        ListEntry(
+            hash=HashValue(algorithm=Algorithm.SHA256, value=value), quality=100, list_name="l", source="s"
+        )
+        for value in values * 2
+    ]
+    assert rows(sort_entries(listed).exact) == {Algorithm.SHA256: sorted(values)}
+
+
+def test_the_same_hashes_are_told_apart_by_list_source_and_algorithm() -> None:
+    entries = [entry("a"), entry("b", quality=10), entry("a", algorithm=Algorithm.MD5, list_name="other")]
+    parts = sort_entries([*entries, entries[0]]).parts
+    assert [(p.list_name, p.source, p.algorithm, len(p.values), len(p.near)) for p in parts] == [
+        ("list", "s", Algorithm.PDQ, 2, 1),
+        ("other", "s", Algorithm.MD5, 1, 0),
+    ]
