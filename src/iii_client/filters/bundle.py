@@ -17,6 +17,7 @@ There are no checksums inside: TUF signs the whole file. The parser is strict al
 that was damaged on disk, and looks at the headers only: its cost does not grow with the filter.
 """
 
+import mmap
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -206,13 +207,36 @@ def pack_bundle(release: ReleaseId, sections: Sequence[tuple[str, bytes]]) -> by
     return bytes(body)
 
 
+def put_sequence(bundle: bytearray | mmap.mmap, sequence: int) -> None:
+    """Name another sequence in a copy of a bundle."""
+    struct.pack_into("<Q", bundle, 24, sequence)
+
+
+def put_count(bundle: bytearray | mmap.mmap, *, row: int, section: BundleSection, count: int) -> None:
+    """Name another count of keys in a copy of a bundle: in row `row` of the table and in the section."""
+    struct.pack_into("<Q", bundle, _HEADER.size + row * _ENTRY.size + 40, count)
+    struct.pack_into("<Q", bundle, section.offset + 32, count)
+
+
+def section_name(raw: bytes, row: int) -> str:
+    """The name in 16 bytes of a section table.
+
+    Raises:
+        FilterFormatError: malformed; `row` is where the table's row starts.
+    """
+    name = raw.rstrip(b"\0").decode("latin-1")
+    if not name or not set(name) <= _NAME_CHARACTERS:
+        raise FilterFormatError("a section's name is malformed", offset=row)
+    return name
+
+
 def _parse_section(data: Buffer, *, row: int, previous_end: int) -> BundleSection:
     if len(data) < row + _ENTRY.size:
         raise FilterFormatError("the section table is cut off", offset=len(data))
     raw_name, kind, reserved, reserved_too, offset, size, count, capacity, error_rate = _ENTRY.unpack_from(
         data, row
     )
-    name = _parse_name(raw_name, row)
+    name = section_name(raw_name, row)
     if kind not in set(SectionKind):
         raise FilterFormatError(f"section kind {kind} is unknown", offset=row + 16)
     if reserved or reserved_too:
@@ -234,10 +258,3 @@ def _parse_section(data: Buffer, *, row: int, previous_end: int) -> BundleSectio
     if spare_bits and data[offset + size - 1] >> (8 - spare_bits):
         raise FilterFormatError("bits after the last slice are set", offset=offset + size - 1)
     return BundleSection(name=name, kind=SectionKind(kind), offset=offset, size_bytes=size, header=header)
-
-
-def _parse_name(raw: bytes, row: int) -> str:
-    name = raw.rstrip(b"\0").decode("latin-1")
-    if not name or not set(name) <= _NAME_CHARACTERS:
-        raise FilterFormatError("a section's name is malformed", offset=row)
-    return name

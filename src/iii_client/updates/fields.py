@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 #: Longest text in any field of ours.
@@ -40,6 +41,14 @@ def flag(tree: Mapping[str, Any], key: str) -> bool:
     if value is not True and value is not False:
         raise ValueError(f"{key} must be true or false")
     return bool(value)
+
+
+def moment(tree: Mapping[str, Any], key: str) -> datetime:
+    """A time with its zone, ISO 8601."""
+    value = datetime.fromisoformat(text(tree, key))
+    if value.tzinfo is None:
+        raise ValueError(f"{key} has no zone")
+    return value
 
 
 def rows(tree: Mapping[str, Any], key: str, most: int) -> list[Any]:

@@ -8,11 +8,12 @@ more; anything wrong in a known one is a trust failure, because it was signed.
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from iii_client.errors import GateError
 from iii_client.model import Algorithm, HashValue, ReleaseId, SectionInfo
-from iii_client.updates.fields import number, rows, sha256, text
+from iii_client.updates.fields import moment, number, rows, sha256, text
 from iii_client.updates.signed_near import (
     NearTarget,
     near_targets_from,
@@ -42,6 +43,8 @@ class SignedBase:
         canaries: hashes that the bundle lists (those of the test picture) and that must hit.
         near: the near segments of this release; none of another may stand beside it.
         withdrawn: SHA-256 of hashes in near segments that are listed no more, ascending.
+        published_at: when it was first signed, aware: its deltas may grow by so much a day from then on. It
+            does not tell two bases apart.
     """
 
     release: ReleaseId
@@ -51,6 +54,7 @@ class SignedBase:
     canaries: tuple[HashValue, ...] = ()
     near: tuple[NearTarget, ...] = ()
     withdrawn: tuple[bytes, ...] = field(default=(), repr=False)
+    published_at: datetime | None = field(default=None, compare=False)
 
     def to_custom(self) -> dict[str, Any]:
         """The fields as they are signed."""
@@ -66,6 +70,8 @@ class SignedBase:
             custom["near"] = [target.to_json() for target in self.near]
         if self.withdrawn:
             custom["withdrawn"] = withdrawn_to_json(self.withdrawn)
+        if self.published_at:
+            custom["published_at"] = self.published_at.isoformat()
         return custom
 
     @classmethod
@@ -84,6 +90,7 @@ class SignedBase:
                 canaries=tuple(canary_from_json(row) for row in rows(custom, "canaries", MAX_CANARIES)),
                 near=near_targets_from(custom, "near"),
                 withdrawn=withdrawn_from(custom, "withdrawn"),
+                published_at=moment(custom, "published_at") if "published_at" in custom else None,
             )
         except (KeyError, TypeError, ValueError) as error:
             raise GateError(

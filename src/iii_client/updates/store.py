@@ -17,12 +17,10 @@ when it has changed; at every moment, also after a crash, `current` names comple
 import hashlib
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from iii_client.errors import FilterFormatError, LengthOrHashError, NoFilterError
 from iii_client.filters import (
@@ -35,7 +33,7 @@ from iii_client.filters import (
 )
 from iii_client.model import NearInfo, Release, ReleaseId
 from iii_client.updates.durable import exclusive_lock, install_durably, replace_durably
-from iii_client.updates.fields import number, rows, rows_if_any, sha256, text
+from iii_client.updates.fields import moment, number, rows, rows_if_any, sha256, text
 from iii_client.updates.signed_base import (
     MAX_CANARIES,
     MAX_SECTIONS,
@@ -367,8 +365,8 @@ def _parse_pointer(content: bytes) -> Installed:
         sections=tuple(section_from_json(row) for row in rows(tree, "sections", MAX_SECTIONS)),
         size_bytes=number(tree, "size_bytes", 1),
         sha256=sha256(tree, "sha256"),
-        signed_at=_moment(tree, "signed_at"),
-        expires_at=_moment(tree, "expires_at"),
+        signed_at=moment(tree, "signed_at"),
+        expires_at=moment(tree, "expires_at"),
         near=tuple(near_from_json(row) for row in rows_if_any(tree, "near", MAX_NEAR_SEGMENTS)),
         withdrawn=withdrawn_from(tree, "withdrawn"),
         # An older library wrote none: its filter is not probed until the next update adds them.
@@ -381,13 +379,6 @@ def _parse_pointer(content: bytes) -> Installed:
 
 def _file_name(release: Release) -> str:
     return f"{release.id}-{release.sha256[:16]}.bundle"
-
-
-def _moment(tree: Mapping[str, Any], key: str) -> datetime:
-    moment = datetime.fromisoformat(text(tree, key))
-    if moment.tzinfo is None:
-        raise ValueError(f"{key} has no zone")
-    return moment
 
 
 def _has_digest(path: Path, size_bytes: int, digest: str) -> bool:
