@@ -4,6 +4,7 @@ Existing lists hold all three, so all three are computed; none is used here for 
 releases the interpreter lock, so a large file's digests run in a thread beside its decoding.
 """
 
+import functools
 import hashlib
 import threading
 from collections.abc import Callable
@@ -51,16 +52,21 @@ def digest_stream(stream: BinaryIO) -> tuple[HashValue, ...]:
     return digester.digests()
 
 
-def start_digests(content: Content, size_bytes: int) -> Callable[[], tuple[HashValue, ...]]:
-    """Begin hashing a content; call the result to wait for the digests.
+def start_digests(
+    content: Content, size_bytes: int, *, in_thread: bool = True
+) -> Callable[[], tuple[HashValue, ...]]:
+    """Begin hashing a content; call the result, as often as wanted, to wait for the digests.
 
-    Small content is hashed at once, large content in a thread.
+    Small content is hashed when it is first asked for, large content in a thread meanwhile.
+
+    Args:
+        in_thread: False where this thread has nothing better to do: all content is hashed when asked for.
 
     Raises (from the returned function):
         ContentError: the content could not be read to its end.
     """
-    if size_bytes < THREAD_FROM_BYTES:
-        return lambda: _digest_content(content)
+    if size_bytes < THREAD_FROM_BYTES or not in_thread:
+        return functools.cache(lambda: _digest_content(content))
     outcome: list[tuple[HashValue, ...] | ContentError] = []
 
     def work() -> None:
@@ -73,7 +79,7 @@ def start_digests(content: Content, size_bytes: int) -> Callable[[], tuple[HashV
     try:
         thread.start()
     except RuntimeError:  # no more threads may be started here
-        return lambda: _digest_content(content)
+        return functools.cache(lambda: _digest_content(content))
 
     def wait() -> tuple[HashValue, ...]:
         thread.join()
