@@ -23,8 +23,8 @@ from iii_client.filters.probe_batch import Batch
 from iii_client.filters.ring_chain import (
     BLOCKS,
     MAXIMUM_SEGMENTS,
-    NearParameters,
     join_blocks,
+    probing,
     tier2_hash,
 )
 from iii_client.filters.template import cheapest_subsets
@@ -127,19 +127,8 @@ def _check_together(segments: Sequence[NearSegment]) -> None:
         raise FilterFormatError("two near segments have one number")
     if len({header.algorithm for header in headers}) != 1:
         raise FilterFormatError("near segments of two conventions cannot be asked together")
-    if len({_probing(header.parameters) for header in headers}) != 1:
+    if len({probing(header.parameters) for header in headers}) != 1:
         raise FilterFormatError("near segments with different probing parameters cannot be asked together")
-
-
-def _probing(parameters: NearParameters) -> tuple[int, ...]:
-    """What must be equal in segments that share one hashing; table densities may differ."""
-    return (
-        parameters.probes,
-        parameters.extension_probes,
-        parameters.minimum_chain,
-        parameters.minimum_chain_oriented,
-        parameters.flips_per_block,
-    )
 
 
 def _probe_segment(segment: NearSegment, batch: Batch, found: list[_Found]) -> None:

@@ -98,6 +98,17 @@ DEFAULT_PARAMETERS: Final = NearParameters()
 LARGE_PARAMETERS: Final = NearParameters(tier2_bits=15)
 
 
+def probing(parameters: NearParameters) -> tuple[int, ...]:
+    """What must be equal in segments that share one hashing of a query; table densities may differ."""
+    return (
+        parameters.probes,
+        parameters.extension_probes,
+        parameters.minimum_chain,
+        parameters.minimum_chain_oriented,
+        parameters.flips_per_block,
+    )
+
+
 def secrecy_margin_bits(*, count: int, tier1_bits: int, key_bits: int) -> float:
     """How far, in bits, the false closed rings outnumber what an attacker can sort out.
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from iii_client.errors import PublishError
 from iii_client.filters.near_segment import CONVENTIONS
-from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, LARGE_PARAMETERS, MINIMUM_COUNT
+from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, HASH_BYTES, LARGE_PARAMETERS, MINIMUM_COUNT
 from iii_client.model import Algorithm, HashValue
 from iii_client.publisher.build import test_picture_entries
 from iii_client.publisher.exact_record import ExactRecord
