@@ -1,10 +1,11 @@
-"""Releases of the filter: identity, sections and freshness."""
+"""Releases of the filter: identity, sections, coverage and freshness."""
 
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
 from iii_client.model.hashes import Algorithm, HashValue
+from iii_client.model.mappings import CategoryMapping
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, order=True)
@@ -81,6 +82,45 @@ class NearInfo:
         return f"near/{self.algorithm}/{self.number}"
 
 
+class ListKind(StrEnum):
+    """What a list is about; the publisher says so in each release, and a policy may tell them apart."""
+
+    CHILD_ABUSE = "child-abuse"
+    #: Intimate material of adults, spread without their consent.
+    INTIMATE = "intimate"
+    OTHER = "other"
+    #: Harmless: for trying the path.
+    TEST = "test"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What one body's hashes of one algorithm on one list contribute to a release, as signed with its base.
+
+    Attributes:
+        list_name: the list.
+        kind: what the list is about.
+        source: the body that put the hashes there.
+        algorithm: of the hashes; for PDQ this names the convention, too.
+        hashes: distinct hashes.
+        near: those of them that near segments find, by themselves or by a relative within 10 bits.
+        waiting: those of them that are for a near segment, and in none yet: not found at all.
+    """
+
+    list_name: str
+    kind: ListKind
+    source: str
+    algorithm: Algorithm
+    hashes: int
+    near: int = 0
+    waiting: int = 0
+
+    @property
+    def can_near_match(self) -> bool:
+        """Whether near copies of these pictures are found."""
+        return self.near > 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Release:
     """One signed, published version of the filter.
@@ -93,6 +133,8 @@ class Release:
         near: its near segments, by convention and number; each is a file of its own.
         withdrawn: SHA-256 of hashes in near segments that are listed no more, ascending.
         canaries: hashes that its exact sections list, as signed: those of the test picture.
+        coverage: what it is made of, by list, source and algorithm; empty when its publisher does not say.
+        mappings: how the publisher relates category schemes to each other.
     """
 
     id: ReleaseId
@@ -104,6 +146,8 @@ class Release:
     near: tuple[NearInfo, ...] = ()
     withdrawn: tuple[bytes, ...] = field(default=(), repr=False)
     canaries: tuple[HashValue, ...] = field(default=(), repr=False)
+    coverage: tuple[Coverage, ...] = field(default=(), repr=False)
+    mappings: tuple[CategoryMapping, ...] = field(default=(), repr=False)
 
     @property
     def is_practice(self) -> bool:
