@@ -1,0 +1,63 @@
+"""Alarms: loud once, counted, open until a person dismisses them."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from iii_client.records import SqliteStore, Store
+from iii_client.records.alarms import dismiss, open_alarms, raise_alarm
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    store = SqliteStore(tmp_path / "state.db")
+    yield store
+    store.close()
+
+
+def test_an_alarm_that_goes_off_twice_is_one_alarm_and_one_notice(store: Store) -> None:
+    with store.transaction() as tx:
+        assert raise_alarm(tx, "outbox_overdue", "1 item is overdue.", now=NOON)
+        assert not raise_alarm(tx, "outbox_overdue", "2 items are overdue.", now=NOON + timedelta(hours=1))
+        (alarm,) = open_alarms(tx)
+        notices = tx.query("SELECT kind, body FROM notice")
+    assert (alarm.times, alarm.detail) == (2, "2 items are overdue.")
+    assert (alarm.first_at, alarm.last_at) == (NOON, NOON + timedelta(hours=1))
+    ((kind, body),) = notices
+    assert kind == "alarm"
+    assert json.loads(body) == {
+        "alarm": "outbox_overdue",
+        "detail": "1 item is overdue.",
+        "at": "2026-11-24T12:00:00.000+00:00",
+    }
+
+
+def test_a_dismissed_alarm_is_gone_audited_with_its_operator_and_may_go_off_again(store: Store) -> None:
+    with store.transaction() as tx:
+        raise_alarm(tx, "flood", "Too many hits.", now=NOON)
+        assert dismiss(tx, "flood", operator="ann", second_operator="ben", now=NOON)
+        assert open_alarms(tx) == ()
+        ((kind, body),) = tx.query("SELECT kind, body FROM audit")
+        assert raise_alarm(tx, "flood", "Too many hits.", now=NOON)
+    assert kind == "alarm_dismissed"
+    assert json.loads(body) == {"alarm": "flood", "operator": "ann", "second_operator": "ben"}
+
+
+def test_dismissing_what_is_not_open_leaves_no_trace(store: Store) -> None:
+    with store.transaction() as tx:
+        assert not dismiss(tx, "flood", operator="ann", now=NOON)
+        assert tx.query("SELECT count(*) FROM audit") == [(0,)]
+
+
+def test_alarms_come_oldest_first_and_a_detail_is_bounded(store: Store) -> None:
+    with store.transaction() as tx:
+        raise_alarm(tx, "later", "x" * 10_000, now=NOON + timedelta(minutes=1))
+        raise_alarm(tx, "earlier", "\0 and \udcff", now=NOON)
+        first, second = open_alarms(tx)
+    assert (first.kind, first.detail) == ("earlier", "\\x00 and \\udcff")
+    assert len(second.detail) == 500
