@@ -12,8 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from iii_client.errors import GateError
-from iii_client.model import Algorithm, HashValue, ReleaseId, SectionInfo
+from iii_client.model import Algorithm, CategoryMapping, Coverage, HashValue, ReleaseId, SectionInfo
 from iii_client.updates.fields import moment, number, rows, sha256, text
+from iii_client.updates.signed_coverage import (
+    coverage_from,
+    coverage_to_json,
+    mapping_to_json,
+    mappings_from,
+)
 from iii_client.updates.signed_near import (
     NearTarget,
     near_targets_from,
@@ -45,6 +51,8 @@ class SignedBase:
         withdrawn: SHA-256 of hashes in near segments that are listed no more, ascending.
         published_at: when it was first signed, aware: its deltas may grow by so much a day from then on. It
             does not tell two bases apart.
+        coverage: what the release is made of, by list, source and algorithm.
+        mappings: how its publisher relates category schemes to each other.
     """
 
     release: ReleaseId
@@ -55,6 +63,8 @@ class SignedBase:
     near: tuple[NearTarget, ...] = ()
     withdrawn: tuple[bytes, ...] = field(default=(), repr=False)
     published_at: datetime | None = field(default=None, compare=False)
+    coverage: tuple[Coverage, ...] = field(default=(), repr=False)
+    mappings: tuple[CategoryMapping, ...] = field(default=(), repr=False)
 
     def to_custom(self) -> dict[str, Any]:
         """The fields as they are signed."""
@@ -72,6 +82,10 @@ class SignedBase:
             custom["withdrawn"] = withdrawn_to_json(self.withdrawn)
         if self.published_at:
             custom["published_at"] = self.published_at.isoformat()
+        if self.coverage:
+            custom["coverage"] = [coverage_to_json(row) for row in self.coverage]
+        if self.mappings:
+            custom["mappings"] = [mapping_to_json(mapping) for mapping in self.mappings]
         return custom
 
     @classmethod
@@ -91,6 +105,8 @@ class SignedBase:
                 near=near_targets_from(custom, "near"),
                 withdrawn=withdrawn_from(custom, "withdrawn"),
                 published_at=moment(custom, "published_at") if "published_at" in custom else None,
+                coverage=coverage_from(custom, "coverage"),
+                mappings=mappings_from(custom, "mappings"),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise GateError(

@@ -13,8 +13,8 @@ from iii_client.updates.fields import number, rows, rows_if_any, text
 #: Rows of coverage in a release: 100 lists with a source and five algorithms each. 60 KB of metadata.
 MAX_COVERAGE = 512
 #: Tables in a release, and rows of one.
-MAX_MAPPINGS = 16
-MAX_MAPPING_ROWS = 256
+MAX_MAPPINGS = 8
+MAX_MAPPING_ROWS = 128
 
 _ALGORITHMS = frozenset(map(str, Algorithm))
 _KINDS = frozenset(map(str, ListKind))

@@ -42,6 +42,12 @@ from iii_client.updates.signed_base import (
     section_from_json,
     section_to_json,
 )
+from iii_client.updates.signed_coverage import (
+    coverage_from,
+    coverage_to_json,
+    mapping_to_json,
+    mappings_from,
+)
 from iii_client.updates.signed_near import (
     MAX_NEAR_SEGMENTS,
     near_from_json,
@@ -56,8 +62,8 @@ LOCK_TIMEOUT_S = 660.0
 #: Previous releases that stay on disk, for readers that still map them by name and for a rollback.
 KEPT_RELEASES = 2
 
-#: 8,192 withdrawn hashes take 0.6 MB of it.
-MAX_POINTER_BYTES = 1 << 20
+#: 8,192 withdrawn hashes take 0.6 MB of it, coverage and mappings at most as much.
+MAX_POINTER_BYTES = 2 << 20
 POINTER_VERSION = 1
 
 _UPDATE_HINT = "Run: iii-client filter update"
@@ -351,6 +357,10 @@ def _pointer_to_bytes(release: Release) -> bytes:
         pointer["withdrawn"] = withdrawn_to_json(release.withdrawn)
     if release.canaries:
         pointer["canaries"] = [canary_to_json(canary) for canary in release.canaries]
+    if release.coverage:
+        pointer["coverage"] = [coverage_to_json(row) for row in release.coverage]
+    if release.mappings:
+        pointer["mappings"] = [mapping_to_json(mapping) for mapping in release.mappings]
     return json.dumps(pointer, indent=1).encode()
 
 
@@ -371,6 +381,8 @@ def _parse_pointer(content: bytes) -> Installed:
         withdrawn=withdrawn_from(tree, "withdrawn"),
         # An older library wrote none: its filter is not probed until the next update adds them.
         canaries=tuple(canary_from_json(row) for row in rows_if_any(tree, "canaries", MAX_CANARIES)),
+        coverage=coverage_from(tree, "coverage"),
+        mappings=mappings_from(tree, "mappings"),
     )
     if text(tree, "file") != _file_name(release):
         raise ValueError("the name of another file")

@@ -253,4 +253,6 @@ def _as_release(base: TrustedBase) -> Release:
         near=tuple(segment.signed.info for segment in base.segments),
         withdrawn=base.signed.withdrawn,
         canaries=base.signed.canaries,
+        coverage=base.signed.coverage,
+        mappings=base.signed.mappings,
     )
