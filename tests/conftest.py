@@ -1,11 +1,17 @@
-"""Real photographs for every test, made from what is installed; nothing of it is committed."""
+"""Real photographs and real databases for every test, from what is installed; nothing of it is committed."""
 
+import importlib.util
+import os
+import secrets
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
+
+from iii_client.records import SqliteStore, Store
 
 #: scikit-image files that are photographs of enough detail; drawings and text pages are left out.
 SKIMAGE_PHOTOGRAPHS = (
@@ -80,3 +86,57 @@ def _pictures_and_tiles(sources: list[Path]) -> Iterator[Image.Image]:
                 for column in range(grid):
                     left, top = column * width, row * height
                     yield picture.crop((left, top, left + width, top + height))
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """A real PostgreSQL: the one that `III_TEST_DATABASE_URL` names, else one started for this session."""
+    pytest.importorskip("sqlalchemy", reason="the extra [postgres] is not installed")
+    pytest.importorskip("psycopg", reason="the extra [postgres] is not installed")
+    if url := os.environ.get("III_TEST_DATABASE_URL"):
+        yield url
+        return
+    server = _load("postgres_server")
+    if server.postgres_binaries() is None:
+        pytest.skip("Debian's postgresql is not installed")
+    with server.running_postgres() as url:
+        yield url
+
+
+@pytest.fixture
+def database_url(postgres_url: str) -> Iterator[str]:
+    """A schema of its own in the PostgreSQL of the session."""
+    from sqlalchemy import create_engine, text
+
+    schema = f"test_{secrets.token_hex(6)}"
+    engine = create_engine(postgres_url.replace("postgresql://", "postgresql+psycopg://"))
+    with engine.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {schema}"))
+    yield f"{postgres_url}{'&' if '?' in postgres_url else '?'}options=-csearch_path%3D{schema}"
+    with engine.begin() as connection:
+        connection.execute(text(f"DROP SCHEMA {schema} CASCADE"))
+    engine.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    """An empty state database of each kind."""
+    if request.param == "sqlite":
+        opened: Store = SqliteStore(tmp_path / "state.db")
+    else:
+        from iii_client.records.postgres import PostgresStore
+
+        opened = PostgresStore(request.getfixturevalue("database_url"))
+    yield opened
+    opened.close()
+
+
+def _load(name: str) -> Any:
+    """A module that lies beside this file: tests are no package."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
