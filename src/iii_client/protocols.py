@@ -85,3 +85,20 @@ class Recorder(Protocol):
             RecordError: it could not be stored.
         """
         ...
+
+
+class Releaser(Protocol):
+    """Gives back what was held, once it turns out to be innocent."""
+
+    def release(self, encounter_id: str, *, by: str) -> None:
+        """Put the held file of this encounter back to where it came from; nothing when none is held, when
+        it is under legal hold, or when it has no place to go back to. Doing it twice is doing it once.
+
+        Args:
+            encounter_id: what the answer is about.
+            by: who or what orders it, for the audit log.
+
+        Raises:
+            RecordError: it could not be given back now; it is still held.
+        """
+        ...

@@ -88,6 +88,7 @@ def judge(
         reasons=_distinct([*reasons, *notes]),
         release=release,
         hashes_sent=confirmation.hashes_sent,
+        confirm_id=confirmation.confirm_id,
     )
 
 

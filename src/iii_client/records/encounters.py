@@ -64,6 +64,7 @@ def add_encounter(
                 "recipe": verdict.fingerprint.recipe,
                 "sha256": _sha256(decision),
                 "hashes_sent": verdict.hashes_sent,
+                "confirm_id": storable(verdict.confirm_id),
                 "route": storable(context.route),
                 "uploader_key": key.of(context.uploader),
                 "place_key": key.of(context.place),

@@ -48,6 +48,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE encounter ADD COLUMN place_key BLOB",
         "ALTER TABLE encounter ADD COLUMN policy TEXT NOT NULL DEFAULT ''",
         "ALTER TABLE encounter ADD COLUMN guard TEXT NOT NULL DEFAULT ''",
+        # The service's name for its answer: a dispute refers to it.
+        "ALTER TABLE encounter ADD COLUMN confirm_id TEXT NOT NULL DEFAULT ''",
         # Whether it counts in the budgets of filter hits: the test picture and a bypassed filter do not.
         "ALTER TABLE encounter ADD COLUMN counts INTEGER NOT NULL DEFAULT 1",
         "ALTER TABLE encounter_hit ADD COLUMN frame INTEGER NOT NULL DEFAULT 0",
@@ -141,13 +143,15 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (algorithm, value)
         ) STRICT
         """,
-        # Files in quarantine.
+        # Files in quarantine. Every step of every act is a state, so that a process that dies in the middle
+        # leaves a row that says what is still to be done; `target` is where a restore under way goes to.
         """
         CREATE TABLE held (
             id TEXT PRIMARY KEY,
             encounter_id TEXT NOT NULL REFERENCES encounter (id),
             name TEXT NOT NULL,
             origin TEXT NOT NULL,
+            target TEXT NOT NULL,
             size_bytes INTEGER NOT NULL,
             sha256 BLOB NOT NULL,
             state TEXT NOT NULL,
@@ -159,6 +163,22 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         """,
         "CREATE INDEX held_state ON held (state, keep_until)",
         "CREATE INDEX held_of ON held (encounter_id)",
+        # What the service is told about its answers; `id` is the idempotency key of the message.
+        """
+        CREATE TABLE feedback (
+            id TEXT PRIMARY KEY,
+            encounter_id TEXT NOT NULL REFERENCES encounter (id),
+            kind TEXT NOT NULL,
+            code TEXT NOT NULL,
+            done_at TEXT NOT NULL,
+            state TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            attempts INTEGER NOT NULL,
+            last_error TEXT NOT NULL,
+            reply TEXT NOT NULL
+        ) STRICT
+        """,
+        "CREATE INDEX feedback_of ON feedback (encounter_id)",
         # Alarms that nobody has dismissed yet, one row a kind.
         """
         CREATE TABLE alarm (
