@@ -5,6 +5,7 @@ from typing import Protocol
 
 from iii_client.model import (
     Algorithm,
+    Candidate,
     Confirmation,
     Decision,
     Fingerprint,
@@ -13,6 +14,7 @@ from iii_client.model import (
     LookUp,
     Receipt,
     ReleaseId,
+    Remembered,
     Ruling,
     UploadContext,
     Verdict,
@@ -70,6 +72,11 @@ class Confirmer(Protocol):
 class Policy(Protocol):
     """Turns a verdict into an action. Pure."""
 
+    @property
+    def version(self) -> str:
+        """Changes whenever a verdict may be ruled otherwise."""
+        ...
+
     def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:
         """The action, and the name of the row that gave it."""
         ...
@@ -100,5 +107,70 @@ class Releaser(Protocol):
 
         Raises:
             RecordError: it could not be given back now; it is still held.
+        """
+        ...
+
+
+class AllowList(Protocol):
+    """Digests that the hoster knows to be good, whatever lists say."""
+
+    def allowed(self, digests: Sequence[HashValue]) -> frozenset[HashValue]:
+        """Those of them that are on the list. Asked only about items that hit.
+
+        Raises:
+            RecordError: the list cannot be read.
+        """
+        ...
+
+
+class HitGuard(Protocol):
+    """Budgets of filter hits, against a bad list and against floods."""
+
+    def exhausted(
+        self, hits: Sequence[Sequence[Candidate]], contexts: Sequence[UploadContext]
+    ) -> tuple[str, ...]:
+        """For each item the name of the budget that is used up, empty when none is; aligned.
+
+        Raises:
+            RecordError: the counts cannot be read.
+        """
+        ...
+
+
+class Memory(Protocol):
+    """What may be forgotten at any time: fingerprints, and under which key "no match" was concluded.
+
+    Never raises: a memory that fails is one that remembers nothing.
+    """
+
+    def recall(self, sha256: HashValue, *, recipe: str) -> Remembered | None:
+        """What is known about these exact bytes."""
+        ...
+
+    def remember(self, fingerprint: Fingerprint) -> None:
+        """Keep a fingerprint under its SHA-256 and recipe, if it may be kept at all."""
+        ...
+
+    def remember_no_match(self, fingerprint: Fingerprint, *, key: str) -> None:
+        """Keep that "no match" was concluded under this key (release, recipe, policy version)."""
+        ...
+
+
+class Observer(Protocol):
+    """Counts what happens, for metrics."""
+
+    def scanned(self, decision: Decision, *, seconds: float) -> None:
+        """One item was decided, after so many seconds of looking up, asking and recording."""
+        ...
+
+
+class Releaser(Protocol):
+    """Gives back what was held."""
+
+    def release(self, encounter_id: str, *, by: str) -> bool:
+        """Restore the held file of an encounter, if there is one; whether there was.
+
+        Raises:
+            RecordError: it could not be restored; it is still held.
         """
         ...

@@ -85,6 +85,20 @@ class Ruling:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Remembered:
+    """What is known about exact bytes that were seen before.
+
+    Attributes:
+        fingerprint: of these bytes.
+        no_match_key: under which "no match" was last concluded for them; empty for never. It holds release,
+            recipe and policy version, so that nothing that a later release lists stays hidden.
+    """
+
+    fingerprint: Fingerprint
+    no_match_key: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
     """What recording a decision gave.
 
