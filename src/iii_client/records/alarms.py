@@ -10,8 +10,10 @@ of them may wait for each other.
 from dataclasses import dataclass
 from datetime import datetime
 
+from iii_client.model import AlarmRaised
 from iii_client.records.audit import append_audit
-from iii_client.records.notices import ALARM, add_notice
+from iii_client.records.notices import add_notice
+from iii_client.records.operators import Operators
 from iii_client.records.store import Transaction, as_text, storable
 
 #: Longest detail that is kept, in characters.
@@ -59,7 +61,7 @@ def raise_alarm(tx: Transaction, kind: str, detail: str, *, now: datetime) -> bo
         detail=detail,
     )
     if times == 1:
-        add_notice(tx, ALARM, {"alarm": kind, "detail": detail}, now=now)
+        add_notice(tx, AlarmRaised(alarm=kind, detail=detail, at=now), now=now)
     return bool(times == 1)
 
 
@@ -78,21 +80,16 @@ def open_alarms(tx: Transaction) -> tuple[Alarm, ...]:
     )
 
 
-def dismiss(tx: Transaction, kind: str, *, operator: str, second_operator: str = "", now: datetime) -> bool:
+def dismiss(tx: Transaction, kind: str, *, by: Operators, now: datetime) -> bool:
     """Close an alarm: a person has seen it. If its cause is still there, it goes off again.
 
     Args:
-        operator, second_operator: who, for the audit log.
+        by: who, for the audit log.
 
     Returns:
         Whether it was open; otherwise nothing is changed or logged.
     """
     if not tx.query("SELECT 1 FROM alarm WHERE kind = :kind", kind=kind):
         return False
-    append_audit(
-        tx,
-        "alarm_dismissed",
-        {"alarm": kind, "operator": storable(operator), "second_operator": storable(second_operator)},
-        now=now,
-    )
+    append_audit(tx, "alarm_dismissed", {"alarm": kind, **by.named}, now=now)
     return bool(tx.execute("DELETE FROM alarm WHERE kind = :kind", kind=kind))

@@ -17,6 +17,8 @@ class FollowUpKind(StrEnum):
 
     #: The service answered later; `outcome`, `action` and `rule` say what that changed.
     LATE_ANSWER = "late_answer"
+    #: No answer came in time: a person has to decide.
+    HANDED_OVER = "handed_over"
     #: A copy was sealed in quarantine.
     HELD = "held"
     #: The original is out of reach: moved into quarantine, or deleted by the application.

@@ -106,6 +106,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
         "CREATE INDEX notice_due ON notice (state, next_attempt_ms)",
+        # When the next call of a kind may leave: a rate that all drainers of this database share.
+        "CREATE TABLE pace (name TEXT PRIMARY KEY, next_ms INTEGER NOT NULL) STRICT",
+        "INSERT INTO pace (name, next_ms) VALUES ('drain', 0)",
         # One circuit breaker an endpoint, shared by all workers.
         """
         CREATE TABLE breaker (
@@ -151,6 +154,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             encounter_id TEXT NOT NULL REFERENCES encounter (id),
             name TEXT NOT NULL,
             origin TEXT NOT NULL,
+            origin_mode INTEGER NOT NULL,
+            origin_uid INTEGER NOT NULL,
+            origin_gid INTEGER NOT NULL,
             target TEXT NOT NULL,
             size_bytes INTEGER NOT NULL,
             sha256 BLOB NOT NULL,

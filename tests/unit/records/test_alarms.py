@@ -1,23 +1,13 @@
 """Alarms: loud once, counted, open until a person dismisses them."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
-import pytest
-
-from iii_client.records import SqliteStore, Store
+from iii_client.records import Store
 from iii_client.records.alarms import dismiss, open_alarms, raise_alarm
+from iii_client.records.operators import Operators
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    store = SqliteStore(tmp_path / "state.db")
-    yield store
-    store.close()
 
 
 def test_an_alarm_that_goes_off_twice_is_one_alarm_and_one_notice(store: Store) -> None:
@@ -40,7 +30,7 @@ def test_an_alarm_that_goes_off_twice_is_one_alarm_and_one_notice(store: Store) 
 def test_a_dismissed_alarm_is_gone_audited_with_its_operator_and_may_go_off_again(store: Store) -> None:
     with store.transaction() as tx:
         raise_alarm(tx, "flood", "Too many hits.", now=NOON)
-        assert dismiss(tx, "flood", operator="ann", second_operator="ben", now=NOON)
+        assert dismiss(tx, "flood", by=Operators(first="ann", second="ben"), now=NOON)
         assert open_alarms(tx) == ()
         ((kind, body),) = tx.query("SELECT kind, body FROM audit")
         assert raise_alarm(tx, "flood", "Too many hits.", now=NOON)
@@ -50,7 +40,7 @@ def test_a_dismissed_alarm_is_gone_audited_with_its_operator_and_may_go_off_agai
 
 def test_dismissing_what_is_not_open_leaves_no_trace(store: Store) -> None:
     with store.transaction() as tx:
-        assert not dismiss(tx, "flood", operator="ann", now=NOON)
+        assert not dismiss(tx, "flood", by=Operators(first="ann"), now=NOON)
         assert tx.query("SELECT count(*) FROM audit") == [(0,)]
 
 
