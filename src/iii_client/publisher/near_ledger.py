@@ -27,7 +27,6 @@ from iii_client.publisher.sorting import (
     ListPart,
     SortedHashes,
     Values,
-    distinct,
     is_in,
     mixed_conventions,
 )

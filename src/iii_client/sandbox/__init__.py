@@ -17,7 +17,8 @@ try:
 except ModuleNotFoundError as error:
     raise MissingExtraError("the practice service", extra="sandbox") from error
 
-from iii_client.sandbox.corpus import Corpus, Found, ListInfo
+from iii_client.publisher import ListInfo
+from iii_client.sandbox.corpus import Corpus, Found
 from iii_client.sandbox.server import Sandbox
 
 __all__ = ["Corpus", "Found", "ListInfo", "Sandbox"]

@@ -1,17 +1,15 @@
-"""What the practice service lists: named lists of hashes with sources and categories, in one SQLite file.
+"""What the practice service lists: a publisher's catalogue, with pictures added and hashes found in it.
 
-Promises: what was added is there after a restart; adding it again changes nothing; a list's version grows
-with each change of it; a withdrawn hash stays known as withdrawn. Digests are found by index, perceptual
-hashes by brute-force Hamming distance.
+Promises: what was added is there after a restart; a withdrawn hash stays known as withdrawn. Digests are
+found by index, perceptual hashes by brute-force Hamming distance. A digest also brings what is known about
+the other digests of the same file, where a list links them.
 """
 
 import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -21,55 +19,23 @@ from iii_client.config import Limits
 from iii_client.content import Content
 from iii_client.errors import ConfigurationError
 from iii_client.fingerprint import RECIPES, build_fingerprint
-from iii_client.model import Algorithm, Category, Fingerprint, HashValue
-from iii_client.publisher import FULL_QUALITY, ListEntry
+from iii_client.model import Algorithm, Category, Fingerprint, HashValue, ListKind
+from iii_client.publisher import FULL_QUALITY, Catalogue, ListEntry, ListInfo
 from iii_client.sandbox.distances import MAX_DISTANCE_BITS, pack, within
 
 #: Most listed hashes that one answer names, nearest first.
 MAX_FOUND = 16
 
-KIND_KNOWN = "known"
-KIND_TEST = "test"
-
 #: The source of pictures that were added without one.
 DEFAULT_SOURCE = "sandbox"
 
-_SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE lists (
-    name TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    version INTEGER NOT NULL
-);
-CREATE TABLE entries (
-    algorithm TEXT NOT NULL,
-    value BLOB NOT NULL,
-    list TEXT NOT NULL REFERENCES lists (name),
-    source TEXT NOT NULL,
-    scheme TEXT NOT NULL,
-    code TEXT NOT NULL,
-    quality INTEGER NOT NULL,
-    withdrawn INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (algorithm, value, list, source, scheme, code)
-) WITHOUT ROWID;
-CREATE TABLE feedback (
+_FEEDBACK = """
+CREATE TABLE IF NOT EXISTS feedback (
     key TEXT PRIMARY KEY,
     id TEXT NOT NULL,
     content TEXT NOT NULL
 );
 """
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ListInfo:
-    """One list, as it is now. An entry is a distinct hash."""
-
-    name: str
-    kind: str
-    version: int
-    entries: int
-    sources: tuple[str, ...]
-    category_schemes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,28 +66,21 @@ class Corpus:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._catalogue = Catalogue(path)
         self._lock = threading.Lock()
         self._matrices: dict[Algorithm, tuple[list[bytes], npt.NDArray[np.uint16]]] = {}
-        path.touch(mode=0o600)
-        try:
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._migrate()
-        except sqlite3.DatabaseError as error:
-            raise ConfigurationError(
-                f"the practice service's lists cannot be opened: {error}",
-                hint="Name another data folder, or one that the practice service made.",
-            ) from error
+        self._feedback = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+        self._feedback.execute("PRAGMA synchronous = FULL")
+        self._feedback.executescript(_FEEDBACK)
 
     def close(self) -> None:
         """Close the file."""
-        self._db.close()
+        self._feedback.close()
+        self._catalogue.close()
 
     # --- adding -----------------------------------------------------------------------------------------
 
-    def add_entries(self, entries: Iterable[ListEntry], *, kind: str = KIND_KNOWN) -> int:
+    def add_entries(self, entries: Iterable[ListEntry], *, kind: ListKind = ListKind.OTHER) -> int:
         """Add entries, all or (when the iterable raises) none.
 
         Args:
@@ -131,19 +90,9 @@ class Corpus:
         Returns:
             How many entries were read.
         """
-        read = 0
-        changed: set[str] = set()
-        with self._transaction():
-            for entry in entries:
-                read += 1
-                self._db.execute(
-                    "INSERT OR IGNORE INTO lists (name, kind, version) VALUES (?, ?, 0)",
-                    (entry.list_name, kind),
-                )
-                if self._db.executemany(_INSERT, _rows(entry)).rowcount > 0:
-                    changed.add(entry.list_name)
-            self._changed(changed)
-        return read
+        added = self._catalogue.add(entries, kind=kind)
+        self._forget_matrices()
+        return added.read
 
     def add_pictures(
         self,
@@ -184,12 +133,8 @@ class Corpus:
 
     def withdraw(self, value: HashValue) -> None:
         """Take a hash off every list. It is answered as withdrawn from now on."""
-        with self._transaction():
-            where = "WHERE algorithm = ? AND value = ? AND NOT withdrawn"
-            key = (value.algorithm, value.value)
-            lists = {name for (name,) in self._db.execute(f"SELECT list FROM entries {where}", key)}  # noqa: S608
-            self._db.execute(f"UPDATE entries SET withdrawn = 1 {where}", key)  # noqa: S608
-            self._changed(lists)
+        self._catalogue.withdraw(value)
+        self._forget_matrices()
 
     def keep_feedback(self, key: str, *, new_id: str, content: str) -> tuple[str, bool]:
         """Store a hoster's feedback once.
@@ -202,9 +147,9 @@ class Corpus:
         Returns:
             The id under which the key is stored, and whether what is stored is this content.
         """
-        with self._transaction():
-            self._db.execute("INSERT OR IGNORE INTO feedback VALUES (?, ?, ?)", (key, new_id, content))
-            stored_id, stored = self._db.execute(
+        with self._lock:
+            self._feedback.execute("INSERT OR IGNORE INTO feedback VALUES (?, ?, ?)", (key, new_id, content))
+            stored_id, stored = self._feedback.execute(
                 "SELECT id, content FROM feedback WHERE key = ?", (key,)
             ).fetchone()
         return str(stored_id), stored == content
@@ -213,45 +158,20 @@ class Corpus:
 
     def lists(self) -> tuple[ListInfo, ...]:
         """Every list, by name."""
-        with self._lock:
-            rows = self._db.execute("SELECT name, kind, version FROM lists ORDER BY name").fetchall()
-            return tuple(
-                ListInfo(
-                    name=name,
-                    kind=kind,
-                    version=version,
-                    entries=self._count(name),
-                    sources=self._distinct("source", name),
-                    category_schemes=self._distinct("scheme", name),
-                )
-                for name, kind, version in rows
-            )
+        return self._catalogue.lists()
+
+    @property
+    def catalogue(self) -> Catalogue:
+        """The lists themselves, to publish."""
+        return self._catalogue
 
     def entries(self) -> Iterator[ListEntry]:
         """Everything that is listed and not withdrawn, by hash; a snapshot that blocks nobody."""
-        with closing(sqlite3.connect(self._path)) as reader:
-            rows = reader.execute(
-                "SELECT algorithm, value, list, source, scheme, code, quality FROM entries "
-                "WHERE NOT withdrawn ORDER BY algorithm, value, list, source, scheme, code"
-            )
-            for (algorithm, value, list_name, source), group in groupby(rows, key=lambda row: row[:4]):
-                labels = list(group)
-                yield ListEntry(
-                    hash=HashValue(algorithm=Algorithm(algorithm), value=value),
-                    quality=labels[0][6],
-                    list_name=list_name,
-                    source=source,
-                    categories=_categories((source, scheme, code) for *_, scheme, code, _ in labels),
-                )
+        return self._catalogue.entries()
 
     def withdrawn(self) -> tuple[HashValue, ...]:
         """Every hash that was listed and stands on no list any more."""
-        with self._lock:
-            rows = self._db.execute(
-                "SELECT algorithm, value FROM entries GROUP BY algorithm, value HAVING min(withdrawn) "
-                "ORDER BY algorithm, value"
-            ).fetchall()
-        return tuple(HashValue(algorithm=Algorithm(algorithm), value=value) for algorithm, value in rows)
+        return self._catalogue.withdrawn()
 
     def find(self, value: HashValue) -> tuple[Found, ...]:
         """What is listed at this hash or, for a perceptual one, within its algorithm's distance of it.
@@ -259,110 +179,42 @@ class Corpus:
         Returns:
             At most `MAX_FOUND`, nearest first; withdrawn ones included.
         """
+        found = (item for listed, distance in self._near(value) for item in self._on_lists(listed, distance))
+        return tuple(found)[:MAX_FOUND]
+
+    def _near(self, value: HashValue) -> list[tuple[HashValue, int]]:
+        if value.algorithm.is_digest:
+            if not self._catalogue.listings(value):
+                return []
+            # Other digests of the same bytes, not other looks of the same picture: those are not exact.
+            return [(one, 0) for one in self._catalogue.linked(value) if one.algorithm.is_digest]
         with self._lock:
-            if value.algorithm.is_digest:
-                near = [(value, 0)]
-            else:
-                values, matrix = self._matrix(value.algorithm)
-                near = [
-                    (HashValue(algorithm=value.algorithm, value=values[row]), distance)
-                    for row, distance in within(matrix, value.value, most=MAX_DISTANCE_BITS[value.algorithm])[
-                        :MAX_FOUND
-                    ]
-                ]
-            found = (item for listed, distance in near for item in self._on_lists(listed, distance))
-            return tuple(found)[:MAX_FOUND]
+            values, matrix = self._matrix(value.algorithm)
+            rows = within(matrix, value.value, most=MAX_DISTANCE_BITS[value.algorithm])[:MAX_FOUND]
+            return [
+                (HashValue(algorithm=value.algorithm, value=values[row]), distance) for row, distance in rows
+            ]
 
     def _on_lists(self, listed: HashValue, distance_bits: int) -> Iterator[Found]:
-        rows = self._db.execute(
-            "SELECT list, version, withdrawn, source, scheme, code FROM entries JOIN lists ON name = list "
-            "WHERE algorithm = ? AND value = ? ORDER BY list, withdrawn, source, scheme, code",
-            (listed.algorithm, listed.value),
-        ).fetchall()
-        for (name, version, withdrawn), group in groupby(rows, key=lambda row: row[:3]):
-            labels = [row[3:] for row in group]
+        for listing in self._catalogue.listings(listed):
             yield Found(
                 hash=listed,
                 distance_bits=distance_bits,
-                list_version=f"{name}@{version}",
-                sources=tuple(dict.fromkeys(source for source, _, _ in labels)),
-                categories=_categories(labels),
-                withdrawn=bool(withdrawn),
+                list_version=f"{listing.list_name}@{listing.list_version}",
+                sources=listing.sources,
+                categories=listing.categories,
+                withdrawn=listing.withdrawn,
             )
 
     def _matrix(self, algorithm: Algorithm) -> tuple[list[bytes], npt.NDArray[np.uint16]]:
         if algorithm not in self._matrices:
-            rows = self._db.execute(
-                "SELECT DISTINCT value FROM entries WHERE algorithm = ? ORDER BY value", (algorithm,)
-            )
-            values = [value for (value,) in rows]
+            values = self._catalogue.values(algorithm)
             self._matrices[algorithm] = values, pack(values, width_bits=algorithm.width_bits)
         return self._matrices[algorithm]
 
-    def _count(self, name: str) -> int:
-        (count,) = self._db.execute(
-            "SELECT COUNT(*) FROM (SELECT DISTINCT algorithm, value FROM entries "
-            "WHERE list = ? AND NOT withdrawn)",
-            (name,),
-        ).fetchone()
-        return int(count)
-
-    def _distinct(self, column: str, name: str) -> tuple[str, ...]:
-        rows = self._db.execute(
-            f"SELECT DISTINCT {column} FROM entries WHERE list = ? AND {column} != '' ORDER BY 1",  # noqa: S608
-            (name,),
-        )
-        return tuple(text for (text,) in rows)
-
-    # --- the file ---------------------------------------------------------------------------------------
-
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One write transaction: committed when the block ends, rolled back when it raises."""
+    def _forget_matrices(self) -> None:
         with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _changed(self, lists: Iterable[str]) -> None:
-        self._db.executemany(
-            "UPDATE lists SET version = version + 1 WHERE name = ?", [(name,) for name in lists]
-        )
-        self._matrices.clear()
-
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        if version == 0:
-            self._db.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;")
-        elif version != _SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"the practice service's lists are of version {version}, not {_SCHEMA_VERSION}",
-                hint="Name an empty data folder, or use the version that made this one.",
-            )
-
-
-_INSERT = (
-    "INSERT OR IGNORE INTO entries (algorithm, value, list, source, scheme, code, quality) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?)"
-)
-
-
-def _rows(entry: ListEntry) -> list[tuple[object, ...]]:
-    labels = [(c.scheme, c.code) for c in entry.categories] or [("", "")]
-    return [
-        (entry.hash.algorithm, entry.hash.value, entry.list_name, entry.source, *label, entry.quality)
-        for label in labels
-    ]
-
-
-def _categories(labels: Iterable[tuple[str, str, str]]) -> tuple[Category, ...]:
-    return tuple(
-        Category(scheme=scheme, code=code, source=source) for source, scheme, code in labels if scheme
-    )
+            self._matrices.clear()
 
 
 def _listed_hashes(fingerprint: Fingerprint) -> list[tuple[HashValue, int]]:

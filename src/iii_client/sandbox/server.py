@@ -22,10 +22,10 @@ import uvicorn
 
 from iii_client.config import Secret
 from iii_client.errors import ConfigurationError, IIIError
-from iii_client.model import ReleaseId
+from iii_client.model import ListKind, ReleaseId
 from iii_client.publisher import FilterRepository, read_csv, test_picture_entries
 from iii_client.sandbox.app import build_app
-from iii_client.sandbox.corpus import DEFAULT_SOURCE, KIND_TEST, Corpus
+from iii_client.sandbox.corpus import DEFAULT_SOURCE, Corpus
 from iii_client.sandbox.guard import Credentials
 from iii_client.updates.durable import replace_durably
 
@@ -49,7 +49,7 @@ class Sandbox:
         self._listener = listener
         self._port = listener.getsockname()[1]
         self._corpus = Corpus(data_dir / "corpus.db")
-        self._corpus.add_entries(test_picture_entries(), kind=KIND_TEST)
+        self._corpus.add_entries(test_picture_entries(), kind=ListKind.TEST)
         self._repository = FilterRepository.open_or_create(
             data_dir / "filter", keys_dir=data_dir / "keys", practice=True
         )

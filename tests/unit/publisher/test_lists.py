@@ -7,6 +7,7 @@ import pytest
 from iii_client.errors import ConfigurationError
 from iii_client.model import Algorithm, Category, HashValue
 from iii_client.publisher import ListEntry, read_csv, write_csv
+from iii_client.publisher.bad_rows import BadRows
 
 HEADER = "algorithm,value,quality,list,source,scheme,code\n"
 MD5 = "d41d8cd98f00b204e9800998ecf8427e"
@@ -97,6 +98,36 @@ def test_an_entry_refuses_what_the_form_cannot_say() -> None:
     foreign = Category(scheme="s", code="1", source="another")
     with pytest.raises(ValueError, match="source"):
         ListEntry(hash=digest, quality=100, list_name="list", source="body", categories=(foreign,))
+
+
+def test_hashes_of_one_picture_name_one_item() -> None:
+    text = (
+        HEADER.replace("code\n", "code,item\n")
+        + f"md5,{MD5},100,list,body,,,7\nsha1,{'0' * 40},100,list,body,,,\n"
+    )
+    assert [entry.item for entry in read(text)] == ["7", ""]
+
+
+def test_a_byte_order_mark_does_not_hide_the_header() -> None:
+    assert len(read("\ufeff" + HEADER + f"md5,{MD5},100,list,body,,\n")) == 1
+
+
+def test_bad_rows_can_be_counted_and_skipped_and_are_never_shown() -> None:
+    bad_rows = BadRows()
+    text = HEADER + f"md5,{MD5},100,list,body,,\nmd5,{MD5[:-1]},100,list,body,,\nmd4,x,100,l,b,,\n" * 15
+    entries = list(read_csv(io.StringIO(text, newline=""), on_bad_row=bad_rows))
+    assert len(entries) == 1, "rows that follow each other and say the same are one entry"
+    assert bad_rows.count == 30
+    assert len(bad_rows.first) == 20
+    assert str(bad_rows.first[0]) == "line 3, value md5 takes 32 hexadecimal digits"
+    with pytest.raises(ConfigurationError, match="30 bad rows, nothing was added: line 3, value") as caught:
+        bad_rows.refuse_if_any()
+    assert "and 10 more" in str(caught.value)
+    assert MD5[:8] not in str(caught.value)
+
+
+def test_no_bad_rows_refuse_nothing() -> None:
+    BadRows().refuse_if_any()
 
 
 def test_reading_is_lazy() -> None:
