@@ -95,7 +95,7 @@ def default_state_dir() -> Path:
 _TOP = {
     "mode": readers.mode,
     "state_dir": readers.path,
-    "recipe": readers.one_of("fast", "exact"),
+    "recipe": readers.one_of("fast", "exact", "fast-v1", "exact-v1"),
     "contact": readers.text,
 }
 _FILTER = {

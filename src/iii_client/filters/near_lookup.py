@@ -146,6 +146,6 @@ def _candidate(hit: NearCandidate, asked: PerceptualHash, value: bytes, *, own: 
         chain_length=hit.chain_length,
         flips=hit.flips,
         distance_bits=0 if own else hit.flips,
-        view=str(hit.orientation),
+        view=f"trimmed-{hit.orientation}" if asked.trimmed else str(hit.orientation),
         own=own,
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from iii_client.fingerprint.borders import Border
+
 #: EXIF orientation -> (flip stored rows, flip stored columns, then transpose).
 _TURNS = {
     1: (False, False, False),
@@ -38,6 +40,12 @@ class Axis:
         """Pixels at hand."""
         return -(-self.length // self.reduction)
 
+    def trimmed(self, first: int, stop: int) -> "Axis":
+        """The part from pixel `first` at hand to `stop`, which is not included."""
+        missing = self.missing if first == 0 else 0
+        behind = self.reduced * self.reduction - self.missing - self.length if stop == self.reduced else 0
+        return Axis((stop - first) * self.reduction - missing - behind, self.reduction, missing)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Geometry:
@@ -57,6 +65,13 @@ class Geometry:
         flip_rows, flip_columns, transposed = _TURNS[orientation]
         columns, rows = _axis(width_px, reduction, flip_columns), _axis(height_px, reduction, flip_rows)
         return cls(columns=rows, rows=columns) if transposed else cls(columns=columns, rows=rows)
+
+    def trimmed(self, border: Border) -> "Geometry":
+        """The same picture without its border."""
+        return Geometry(
+            columns=self.columns.trimmed(border.left, border.right),
+            rows=self.rows.trimmed(border.top, border.bottom),
+        )
 
 
 def upright(pixels: NDArray[np.uint8], orientation: int) -> NDArray[np.uint8]:

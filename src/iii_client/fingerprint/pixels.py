@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from iii_client.config import Limits
+from iii_client.fingerprint.borders import find_border
 from iii_client.fingerprint.decoding import DecodedFrame, decode_frames, flatten, luma, refusing
 from iii_client.fingerprint.frames import Refused
 from iii_client.fingerprint.geometry import Geometry, upright
@@ -32,9 +33,6 @@ from iii_client.model import (
     Skipped,
     pack_coefficients,
 )
-
-#: PDQ in its conventions, and pHash.
-_Hashes = tuple[Mapping[Algorithm, PdqHash], bytes]
 
 #: Waits for the digests of the content whose pixels are looked at.
 WaitForDigests = Callable[[], tuple[HashValue, ...]]
@@ -147,6 +145,15 @@ def look_at(stream: BinaryIO, kind: str, *, recipe: Recipe, limits: Limits) -> L
     )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Hashes:
+    """Hashes of one frame: PDQ in its conventions, and pHash; `trimmed` is empty without a border."""
+
+    pdq: Mapping[Algorithm, PdqHash]
+    phash: bytes
+    trimmed: Mapping[Algorithm, PdqHash]
+
+
 @dataclass(slots=True)
 class _Pixels:
     """What looking at the pixels has given so far."""
@@ -176,21 +183,43 @@ class _Pixels:
 
     def _hash_frame(self, frame: DecodedFrame, stream: BinaryIO, kind: str) -> None:
         if self.recipe.decoding is Decoding.EXACT:
-            self._keep(frame, _hash_exact(frame))
+            self._keep(frame, self._hash_exact(frame))
             return
-        hashes = _hash_fast(frame)
-        if not any(found.gates for found in hashes[0].values()):
+        hashes = self._hash_fast(frame)
+        if not any(found.gates for found in hashes.pdq.values()):
             self._keep(frame, hashes)
         elif frame.drafted:
             # A gated hash is only looked up exactly, and exact membership does not forgive a single bit.
             with contextlib.closing(self._decode(stream, kind, Decoding.EXACT)) as again:
                 frame = next(again)
-                self._keep(frame, _hash_exact(frame))
+                self._keep(frame, self._hash_exact(frame))
         else:
-            self._keep(frame, _hash_exact(frame))
+            self._keep(frame, self._hash_exact(frame))
+
+    def _hash_fast(self, frame: DecodedFrame) -> _Hashes:
+        """From luma, perhaps reduced. Nothing is copied to turn it: it is seen through its strides."""
+        geometry = _geometry(frame)
+        pixels = upright(np.asarray(luma(frame.image)), frame.orientation)
+        border = find_border(pixels) if self.recipe.trims_borders else None
+        return _Hashes(
+            pdq=pdq(pixels, geometry),
+            phash=phash_value(small_luma(pixels, geometry)),
+            trimmed=pdq(border.trim(pixels), geometry.trimmed(border)) if border else {},
+        )
+
+    def _hash_exact(self, frame: DecodedFrame) -> _Hashes:
+        """From every pixel, PDQ in RGB, pHash through Pillow."""
+        flat = flatten(frame.image)
+        pixels = upright(np.asarray(flat), frame.orientation)
+        grey = upright(np.asarray(flat.convert("L")), frame.orientation)
+        border = find_border(grey) if self.recipe.trims_borders else None
+        return _Hashes(
+            pdq=pdq(pixels),
+            phash=phash_value(resized_luma(Image.fromarray(grey))),
+            trimmed=pdq(border.trim(pixels)) if border else {},
+        )
 
     def _keep(self, frame: DecodedFrame, hashes: _Hashes) -> None:
-        found_pdq, phash = hashes
         full = _geometry(frame)
         self.frames.append(
             Frame(
@@ -202,39 +231,32 @@ class _Pixels:
         )
         for algorithm in self.recipe.algorithms:
             if algorithm is Algorithm.PHASH:
-                quality = found_pdq[Algorithm.PDQ].quality
-                self.perceptual.append(
-                    PerceptualHash(algorithm=algorithm, value=phash, quality=quality, frame=frame.index)
-                )
-            else:
-                found = found_pdq[algorithm]
+                quality = hashes.pdq[Algorithm.PDQ].quality
                 self.perceptual.append(
                     PerceptualHash(
-                        algorithm=algorithm,
-                        value=found.value,
-                        quality=found.quality,
-                        coefficients=pack_coefficients(
-                            found.coefficients.ravel().tolist(), median=found.median
-                        ),
-                        frame=frame.index,
-                        gates=found.gates,
+                        algorithm=algorithm, value=hashes.phash, quality=quality, frame=frame.index
                     )
                 )
+            else:
+                self.perceptual.append(_as_stored(algorithm, hashes.pdq[algorithm], frame.index))
+        for algorithm, found in hashes.trimmed.items():
+            # A gated hash can only be looked up exactly, which no list of whole pictures answers.
+            if algorithm in self.recipe.algorithms and not found.gates:
+                self.perceptual.append(_as_stored(algorithm, found, frame.index, trimmed=True))
 
 
-def _hash_fast(frame: DecodedFrame) -> _Hashes:
-    """From luma, perhaps reduced. Nothing is copied to turn it: it is seen through its strides."""
-    geometry = _geometry(frame)
-    pixels = upright(np.asarray(luma(frame.image)), frame.orientation)
-    return pdq(pixels, geometry), phash_value(small_luma(pixels, geometry))
-
-
-def _hash_exact(frame: DecodedFrame) -> _Hashes:
-    """From every pixel, PDQ in RGB, pHash through Pillow."""
-    flat = flatten(frame.image)
-    found = pdq(upright(np.asarray(flat), frame.orientation))
-    grey = Image.fromarray(upright(np.asarray(flat.convert("L")), frame.orientation))
-    return found, phash_value(resized_luma(grey))
+def _as_stored(
+    algorithm: Algorithm, found: PdqHash, frame_index: int, *, trimmed: bool = False
+) -> PerceptualHash:
+    return PerceptualHash(
+        algorithm=algorithm,
+        value=found.value,
+        quality=found.quality,
+        coefficients=pack_coefficients(found.coefficients.ravel().tolist(), median=found.median),
+        frame=frame_index,
+        gates=found.gates,
+        trimmed=trimmed,
+    )
 
 
 def _geometry(frame: DecodedFrame) -> Geometry:

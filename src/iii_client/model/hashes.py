@@ -106,6 +106,8 @@ class PerceptualHash:
         frame: index of the frame in the file, from 0.
         gates: why this hash must not be probed for near matches (`LOW_QUALITY`, `LOW_MARGIN`);
             empty when it may be.
+        trimmed: made of the frame without its plain border, beside the hash of the whole frame. Only
+            for near matches, so never gated, and never what a list should hold of a picture.
     """
 
     algorithm: Algorithm
@@ -114,6 +116,7 @@ class PerceptualHash:
     coefficients: bytes = field(repr=False, default=b"")
     frame: int = 0
     gates: tuple[Reason, ...] = ()
+    trimmed: bool = False
 
     @property
     def hash_value(self) -> HashValue:
@@ -138,6 +141,9 @@ class Recipe:
     """A named, versioned set of hashers with their settings.
 
     Two fingerprints can be compared, cached and re-checked only under one recipe `id`.
+
+    Attributes:
+        trims_borders: a frame with a plain border is also hashed as if it had been trimmed.
     """
 
     name: str
@@ -145,6 +151,7 @@ class Recipe:
     decoding: Decoding
     algorithms: tuple[Algorithm, ...]
     max_frames: int = 10
+    trims_borders: bool = False
 
     @property
     def id(self) -> str:

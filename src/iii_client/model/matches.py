@@ -19,7 +19,8 @@ class Candidate:
         section: filter section, e.g. `sha256` or `near/1`.
         frame: frame of the picture, 0 for digests.
         chain_length, flips, distance_bits: of a near-match chain; 0 for exact membership.
-        view: which view of the picture hit, `upright` unless said otherwise.
+        view: which view of the picture hit: an orientation, `upright` unless said otherwise, with
+            `trimmed-` before it when the picture was looked at without its border.
         own: the picture's own hash in that view, near a listed one. Asked about only after the listed hash
             itself, which a closed ring gives, was denied or when the ring stayed open.
     """
@@ -108,12 +109,22 @@ class NotListed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Unanswered:
-    """No usable answer: the service was not asked, could not be reached, or made no sense."""
+    """No usable answer: the service was not asked, could not be reached, or made no sense.
+
+    Attributes:
+        hash: what was to be asked about.
+        reason: why there is no answer.
+        detail: for a log; no hash, no address.
+        retry_after_s: how long the service asked to be left alone.
+        failed: the other side failed (no connection, too late, status 5xx, nonsense), and so will probably
+            the next call; not set when it refused, asked to wait, or cannot answer about this hash.
+    """
 
     hash: HashValue
     reason: Reason
     detail: str = ""
     retry_after_s: float = 0.0
+    failed: bool = False
 
 
 Answer = Listed | NotListed | Unanswered
@@ -123,9 +134,17 @@ Answer = Listed | NotListed | Unanswered
 class Confirmation:
     """Answers of one call, aligned with the hashes asked, and how many distinct hashes left the process.
 
-    A hash counts as sent as soon as a request that carries it was handed to the network, answered or not.
+    Attributes:
+        answers: one for each hash.
+        hashes_sent: a hash counts as sent as soon as a request that carries it was handed to the network,
+            answered or not.
+        confirm_id: names this confirmation in later feedback.
+        minimum_wait_s: how long the service asks to be left alone before the next call.
+        recalled: of the hashes asked, those whose answers were remembered from an earlier call.
     """
 
     answers: tuple[Answer, ...] = ()
     hashes_sent: int = 0
     confirm_id: str = ""
+    minimum_wait_s: float = 0.0
+    recalled: frozenset[HashValue] = frozenset()

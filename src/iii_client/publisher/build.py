@@ -77,7 +77,11 @@ def test_picture_entries() -> tuple[ListEntry, ...]:
     )
     category = Category(scheme=TEST_CATEGORY_SCHEME, code=TEST_CATEGORY_CODE, source=TEST_LIST_NAME)
     listed = [(digest, FULL_QUALITY) for digest in fingerprint.digests]
-    listed += [(p.hash_value, p.quality) for p in fingerprint.perceptual if p.algorithm is Algorithm.PDQ]
+    listed += [
+        (p.hash_value, p.quality)
+        for p in fingerprint.perceptual
+        if p.algorithm is Algorithm.PDQ and not p.trimmed  # one perceptual hash a picture
+    ]
     return tuple(
         ListEntry(
             hash=value,

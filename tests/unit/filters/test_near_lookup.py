@@ -30,6 +30,7 @@ def hashed(
     algorithm: Algorithm = Algorithm.PDQ,
     frame: int = 0,
     gates: tuple[Reason, ...] = (),
+    trimmed: bool = False,
 ) -> PerceptualHash:
     median = float(np.sort(coefficients)[127])
     return PerceptualHash(
@@ -39,6 +40,7 @@ def hashed(
         coefficients=pack_coefficients(coefficients.tolist(), median=median),
         frame=frame,
         gates=gates,
+        trimmed=trimmed,
     )
 
 
@@ -147,3 +149,10 @@ def test_a_mirrored_copy_is_named_by_its_view(tmp_path: Path) -> None:
     near = NearSections([segment(tmp_path, [hashed(picture).value])])
     mirrored = (picture.reshape(16, 16) * np.where(np.arange(1, 17) % 2 == 0, 1, -1)).ravel()
     assert {c.view for c in candidates(near, hashed(mirrored))} == {Orientation.MIRROR}
+
+
+def test_a_picture_that_was_found_without_its_border_says_so(tmp_path: Path) -> None:
+    picture, in_its_border = pictures(2)
+    near = NearSections([segment(tmp_path, [hashed(picture).value])])
+    hits = candidates(near, hashed(in_its_border), hashed(edited(picture), trimmed=True))
+    assert [(hit.view, hit.own) for hit in hits] == [("trimmed-upright", False), ("trimmed-upright", True)]
