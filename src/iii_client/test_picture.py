@@ -5,6 +5,8 @@ path at work, from the filter hit to the refusal, without any real material. Its
 are shipped as a file, because a picture that was encoded anew on each machine would have other digests.
 """
 
+import hashlib
+from functools import cache
 from importlib.resources import files
 
 TEST_PICTURE_NAME = "test-picture.png"
@@ -14,3 +16,9 @@ TEST_LIST_NAME = "iii-test"
 def listed_picture_bytes() -> bytes:
     """The picture's exact bytes (a PNG, 640x480)."""
     return (files("iii_client") / "data" / TEST_PICTURE_NAME).read_bytes()
+
+
+@cache
+def listed_picture_sha256() -> bytes:
+    """SHA-256 of these bytes: 32 bytes."""
+    return hashlib.sha256(listed_picture_bytes()).digest()

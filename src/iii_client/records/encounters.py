@@ -74,7 +74,13 @@ def add_encounter(
         ],
     )
     confirmed = {match.hash: match for match in verdict.matches}
-    tx.insert("encounter_hit", [_hit_row(receipt.encounter_id, hit, confirmed) for hit in verdict.candidates])
+    tx.insert(
+        "encounter_hit",
+        [
+            {"encounter_id": receipt.encounter_id, "at": as_text(now), **_hit_row(hit, confirmed)}
+            for hit in verdict.candidates
+        ],
+    )
     return receipt
 
 
@@ -83,10 +89,9 @@ def _sha256(decision: Decision) -> bytes:
     return next((digest.value for digest in digests if digest.algorithm is Algorithm.SHA256), b"")
 
 
-def _hit_row(encounter_id: str, hit: Candidate, confirmed: Mapping[HashValue, Match]) -> Mapping[str, Value]:
+def _hit_row(hit: Candidate, confirmed: Mapping[HashValue, Match]) -> Mapping[str, Value]:
     match = confirmed.get(hit.hash)
     return {
-        "encounter_id": encounter_id,
         "algorithm": hit.hash.algorithm.value,
         "value": hit.hash.value,
         "section": hit.section,

@@ -58,7 +58,9 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE encounter_hit ADD COLUMN own INTEGER NOT NULL DEFAULT 0",
         "CREATE UNIQUE INDEX encounter_case ON encounter (case_reference) WHERE case_reference <> ''",
         "CREATE INDEX encounter_uploader ON encounter (uploader_key, at)",
-        "CREATE INDEX encounter_hit_value ON encounter_hit (value)",
+        # Of its encounter, so that the recent hits on a hash are found without reading the old ones.
+        "ALTER TABLE encounter_hit ADD COLUMN at TEXT NOT NULL DEFAULT ''",
+        "CREATE INDEX encounter_hit_value ON encounter_hit (value, at)",
         # What happened to an encounter afterwards: a late answer, a restore, a purge, a dispute, a removal.
         """
         CREATE TABLE follow_up (

@@ -12,10 +12,12 @@ from typing import Self
 from iii_client.model import Action, Decision, Reason, Receipt, UploadContext
 from iii_client.records.audit import append_audit
 from iii_client.records.encounters import add_encounter
+from iii_client.records.hit_budgets import count_hit, raise_hit_alarm
 from iii_client.records.outbox import add_if_unanswered
 from iii_client.records.pseudonyms import PseudonymKey
 from iii_client.records.sqlite import SqliteStore
 from iii_client.records.store import Store, utc_now
+from iii_client.test_picture import listed_picture_sha256
 
 
 class StateRecorder:
@@ -25,6 +27,8 @@ class StateRecorder:
         store: where to.
         key: hides uploaders and places.
         policy: version of the policy that rules.
+        counts_hits: whether hits count in the budgets. Not when a person scans what is stored: a folder
+            full of finds would use up the budgets of the uploads.
         clock: aware.
     """
 
@@ -34,11 +38,13 @@ class StateRecorder:
         *,
         key: PseudonymKey,
         policy: str = "",
+        counts_hits: bool = True,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._store = store
         self._key = key
         self._policy = policy
+        self._counts_hits = counts_hits
         self._clock = clock
 
     @classmethod
@@ -60,6 +66,7 @@ class StateRecorder:
             RecordError: it could not be stored.
         """
         now = self._clock()
+        counts = self._counts_hits and _counts(decision)
         with self._store.transaction() as tx:
             receipt = add_encounter(
                 tx,
@@ -68,11 +75,16 @@ class StateRecorder:
                 now=now,
                 key=self._key,
                 policy=self._policy,
-                counts=_counts(decision),
+                counts=counts,
             )
+            if counts and not decision.guard:
+                count_hit(tx, now=now)
             add_if_unanswered(tx, decision, encounter_id=receipt.encounter_id, route=context.route, now=now)
             if decision.ruled is not Action.ALLOW:
                 append_audit(tx, "decision", _audited(decision, receipt), now=now)
+            if decision.guard:
+                case = receipt.case_reference or receipt.encounter_id
+                raise_hit_alarm(tx, decision.guard, case=case, now=now)
         return receipt
 
     def close(self) -> None:
@@ -94,8 +106,13 @@ def _audited(decision: Decision, receipt: Receipt) -> dict[str, str]:
 
 
 def _counts(decision: Decision) -> bool:
-    """Whether its hits count in the budgets: a test of the path must not use them up, and under a bypassed
-    filter every picture is a candidate."""
+    """Whether its hits count in the budgets: a test of the path must not use them up, nor what the hoster
+    knows to be good, and under a bypassed filter every picture is a candidate."""
     verdict = decision.verdict
     is_test = bool(verdict.matches) and all(match.is_test for match in verdict.matches)
-    return bool(verdict.candidates) and not is_test and Reason.FILTER_BYPASSED not in verdict.reasons
+    # By its bytes, too: while the service is down nobody says that the test picture is one.
+    is_test |= any(digest.value == listed_picture_sha256() for digest in verdict.fingerprint.digests)
+    return bool(verdict.candidates) and not is_test and _UNCOUNTED.isdisjoint(verdict.reasons)
+
+
+_UNCOUNTED = frozenset({Reason.FILTER_BYPASSED, Reason.ALLOW_LISTED})
