@@ -10,6 +10,7 @@
     │   ├─ DecodeError
     │   ├─ ContentTooLargeError       .limit
     │   └─ DecodeTimeoutError
+    ├─ IsolationError                 the process that decodes cannot be had
     ├─ FilterError                    no usable filter here
     │   ├─ NoFilterError
     │   ├─ FilterExpiredError
@@ -98,6 +99,12 @@ class ContentTooLargeError(ContentError):
 
 class DecodeTimeoutError(ContentError):
     """The decoder took too long."""
+
+
+class IsolationError(IIIError):
+    """The helper process that decodes cannot be started, or ends at once. The pictures are not to blame."""
+
+    retryable = True
 
 
 class FilterError(IIIError):

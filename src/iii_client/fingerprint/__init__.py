@@ -4,7 +4,8 @@
 hash functions stand on their own for publishers and tests. Nothing here loads scipy.
 """
 
-from iii_client.fingerprint.build import FingerprintBuilder, build_fingerprint, warm_up
+from iii_client.fingerprint.build import FingerprintBuilder, build_fingerprint, look_again, warm_up
+from iii_client.fingerprint.isolation import Isolation
 from iii_client.fingerprint.pdq import PdqHash, bits_of, pdq, value_of
 from iii_client.fingerprint.phash import phash
 from iii_client.fingerprint.pool import HashingPool
@@ -15,9 +16,11 @@ __all__ = [
     "RECIPES",
     "FingerprintBuilder",
     "HashingPool",
+    "Isolation",
     "PdqHash",
     "bits_of",
     "build_fingerprint",
+    "look_again",
     "pack_coefficients",
     "pdq",
     "phash",

@@ -6,6 +6,7 @@ Promises: nothing is raised for what a content is or is not; what could not be c
 
 import io
 import tempfile
+from dataclasses import replace
 from typing import BinaryIO, cast
 
 import numpy as np
@@ -66,6 +67,29 @@ def build_fingerprint(
         missing = ("pixels",) if digests else ("digests", "pixels")
         looked = Looked(skipped=tuple(Skipped(what=what, reason=reason) for what in missing))
     return _fingerprint(recipe, size, kind, digests, looked)
+
+
+def look_again(
+    content: Content, found: Fingerprint, *, recipe: Recipe, limits: Limits, reader: PixelReader
+) -> Fingerprint:
+    """Look a second time at what a match may rest on, before anything is done about it.
+
+    A worker that another picture took over could frame this one; a fresh worker was taken over by nobody.
+
+    Args:
+        content: the same that `found` was made of; it must still be readable.
+        reader: must give each picture a worker of its own, as `Isolation` does.
+
+    Returns:
+        `found` itself where the second look finds the same. Else without its perceptual hashes, and
+        `skipped` says why.
+    """
+    again = build_fingerprint(content, recipe=recipe, limits=limits, reader=reader)
+    if again == found:
+        return found
+    same_bytes = again.digests == found.digests
+    skip = Skipped(what="pixels", reason=Reason.DECODER_DISAGREED if same_bytes else Reason.UNREADABLE)
+    return replace(found, perceptual=(), frames=(), skipped=(*found.skipped, skip))
 
 
 def warm_up() -> None:

@@ -67,6 +67,9 @@ class Reason(StrEnum):
     TRUNCATED = "truncated"
     DECODE_FAILED = "decode_failed"
     DECODE_TIMEOUT = "decode_timeout"
+    DECODER_CRASHED = "decoder_crashed"
+    DECODER_DISAGREED = "decoder_disagreed"
+    DECODER_UNAVAILABLE = "decoder_unavailable"
     FORMAT_NOT_ENABLED = "format_not_enabled"
     FORMAT_NOT_SUPPORTED = "format_not_supported"
     # The content: noted, but nothing was missed that this version promises.
@@ -113,6 +116,9 @@ UNSCANNABLE_REASONS = frozenset(
         Reason.TRUNCATED,
         Reason.DECODE_FAILED,
         Reason.DECODE_TIMEOUT,
+        Reason.DECODER_CRASHED,
+        Reason.DECODER_DISAGREED,
+        Reason.DECODER_UNAVAILABLE,
         Reason.FORMAT_NOT_ENABLED,
         Reason.FORMAT_NOT_SUPPORTED,
         Reason.NO_FILTER,
