@@ -67,9 +67,19 @@ def unpack_coefficients(data: bytes) -> tuple[float, ...]:
     Raises:
         ValueError: not what `pack_coefficients` of a known version wrote.
     """
+    median = check_coefficients(data)
+    return tuple([median + _DISTANCES[byte] for byte in data[_HEADER.size :]])
+
+
+def check_coefficients(data: bytes) -> float:
+    """Whether `unpack_coefficients` will take it, at a hundredth of its time; the median if so.
+
+    Raises:
+        ValueError: not what `pack_coefficients` of a known version wrote.
+    """
     if len(data) != _HEADER.size + COUNT or data[0] != _VERSION:
         raise ValueError("not packed coefficients of a known version")
-    median = _HEADER.unpack_from(data)[1]
+    median: float = _HEADER.unpack_from(data)[1]
     if not math.isfinite(median) or 0 in data[_HEADER.size :]:
         raise ValueError("not the median and coefficients of a picture")
-    return tuple([median + _DISTANCES[byte] for byte in data[_HEADER.size :]])
+    return median

@@ -196,12 +196,12 @@ class V2Confirmer:
     def confirm(self, hashes: Sequence[HashValue], *, spent_s: float = 0.0) -> Confirmation:
         """One call for every 100 distinct hashes. See `protocols.Confirmer`.
 
-        `confirm_id` is that of the last call that was answered.
+        `confirm_id` and `minimum_wait_s` are those of the last call that was answered.
         """
         distinct = tuple(dict.fromkeys(hashes))
         exchange = Exchange(self._client, Deadline.after(self._timeout_s - spent_s))
         answers: list[Answer] = []
-        confirm_id = ""
+        confirm_id, minimum_wait_s = "", 0
         for start in range(0, len(distinct), wire_v2.MAX_HASHES_PER_CALL):
             batch = distinct[start : start + wire_v2.MAX_HASHES_PER_CALL]
             ids = [secrets.token_hex(8) for _ in batch]
@@ -212,8 +212,14 @@ class V2Confirmer:
                 answers.extend(_unanswered(value, error) for value in batch)
             else:
                 answers.extend(reply.answers)
-                confirm_id = reply.confirm_id
-        return _aligned(hashes, answers, hashes_sent=exchange.hashes_sent, confirm_id=confirm_id)
+                confirm_id, minimum_wait_s = reply.confirm_id, reply.minimum_wait_s
+        return _aligned(
+            hashes,
+            answers,
+            hashes_sent=exchange.hashes_sent,
+            confirm_id=confirm_id,
+            minimum_wait_s=minimum_wait_s,
+        )
 
     def status(self) -> ServiceReport:
         """Ask what the service is.
@@ -261,12 +267,20 @@ def make_confirmer(config: ServiceConfig) -> ServiceConfirmer:
 
 
 def _aligned(
-    hashes: Sequence[HashValue], answers: Sequence[Answer], *, hashes_sent: int, confirm_id: str = ""
+    hashes: Sequence[HashValue],
+    answers: Sequence[Answer],
+    *,
+    hashes_sent: int,
+    confirm_id: str = "",
+    minimum_wait_s: float = 0.0,
 ) -> Confirmation:
     _log_faults(answers)
     by_hash = {answer.hash: answer for answer in answers}
     return Confirmation(
-        answers=tuple(by_hash[value] for value in hashes), hashes_sent=hashes_sent, confirm_id=confirm_id
+        answers=tuple(by_hash[value] for value in hashes),
+        hashes_sent=hashes_sent,
+        confirm_id=confirm_id,
+        minimum_wait_s=minimum_wait_s,
     )
 
 
@@ -276,7 +290,15 @@ def _unanswered(value: HashValue, error: IIIError) -> Unanswered:
         reason=next(reason for kind, reason in _REASONS if isinstance(error, kind)),
         detail=str(error),
         retry_after_s=error.retry_after_s if isinstance(error, RateLimitedError) else 0.0,
+        failed=_failed(error),
     )
+
+
+def _failed(error: IIIError) -> bool:
+    """Whether the other side is in trouble. Another status than 200 and 5xx is a refusal, not trouble."""
+    if isinstance(error, (AuthenticationError, RateLimitedError)):
+        return False
+    return isinstance(error, (TransportError, WireFormatError)) or error.retryable
 
 
 def _log_faults(answers: Sequence[Answer]) -> None:

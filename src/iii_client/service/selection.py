@@ -147,7 +147,9 @@ def _leaves_open(answer: Answer) -> bool:
 
 def _left(answer: Answer, reply: Confirmation) -> int:
     """1 when this hash left the process. A batch of which only a part left does not say which: an answer
-    proves that its hash did, and of the others every one may have, so it counts."""
+    that was not remembered proves that its hash did, and of the others every one may have, so it counts."""
+    if answer.hash in reply.recalled:
+        return 0
     return int(isinstance(answer, (Listed, NotListed)) or reply.hashes_sent > 0)
 
 
