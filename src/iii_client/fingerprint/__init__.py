@@ -5,6 +5,7 @@ hash functions stand on their own for publishers and tests. Nothing here loads s
 """
 
 from iii_client.fingerprint.build import FingerprintBuilder, build_fingerprint, look_again, warm_up
+from iii_client.fingerprint.digests import early_sha256
 from iii_client.fingerprint.isolation import Isolation
 from iii_client.fingerprint.pdq import PdqHash, bits_of, pdq, value_of
 from iii_client.fingerprint.phash import phash
@@ -20,6 +21,7 @@ __all__ = [
     "PdqHash",
     "bits_of",
     "build_fingerprint",
+    "early_sha256",
     "look_again",
     "pack_coefficients",
     "pdq",

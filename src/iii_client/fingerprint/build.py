@@ -34,7 +34,12 @@ _LOOKS_HERE = LooksHere()
 
 
 def build_fingerprint(
-    content: Content, *, recipe: Recipe, limits: Limits, reader: PixelReader = _LOOKS_HERE
+    content: Content,
+    *,
+    recipe: Recipe,
+    limits: Limits,
+    reader: PixelReader = _LOOKS_HERE,
+    sha256: HashValue | None = None,
 ) -> Fingerprint:
     """All hashes of one item.
 
@@ -44,6 +49,7 @@ def build_fingerprint(
     Args:
         reader: where the pixels are decoded. In this process unless something else is given: right for
             pictures of one's own; a stranger's belong behind `isolation.Isolation`.
+        sha256: of the same content, if it is known already (`early_sha256`).
     """
     size, kind = 0, _NOT_SEEN
     digests: tuple[HashValue, ...] = ()
@@ -53,7 +59,7 @@ def build_fingerprint(
         if size > limits.max_content_bytes:
             raise ContentTooLargeError(f"over {limits.max_content_bytes} bytes", limit="max_content_bytes")
         with content.open() as stream:
-            wait_for_digests = start_digests(content, size, in_thread=not reader.is_elsewhere)
+            wait_for_digests = start_digests(content, size, in_thread=not reader.is_elsewhere, sha256=sha256)
             try:
                 kind = sniff(stream.read(HEAD_BYTES))
                 looked = _look(

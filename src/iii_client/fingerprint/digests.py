@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable
 from typing import BinaryIO
 
-from iii_client.content import Content
+from iii_client.content import IN_MEMORY_MAX_BYTES, Content
 from iii_client.errors import ContentError, UnreadableContentError
 from iii_client.model import Algorithm, HashValue
 
@@ -25,35 +25,64 @@ _ALGORITHMS = (Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256)
 
 
 class Digester:
-    """Feed chunks to `update`, then take `digests()`."""
+    """Feed chunks to `update`, then take `digests()`.
 
-    def __init__(self) -> None:
+    Args:
+        sha256: of the same bytes, if it is known already; then only the others are computed.
+    """
+
+    def __init__(self, *, sha256: HashValue | None = None) -> None:
+        self._known = {} if sha256 is None else {Algorithm.SHA256: sha256}
         # usedforsecurity=False: a FIPS build of OpenSSL refuses MD5 otherwise.
-        self._states = [hashlib.new(algorithm.value, usedforsecurity=False) for algorithm in _ALGORITHMS]
+        self._states = {
+            algorithm: hashlib.new(algorithm.value, usedforsecurity=False)
+            for algorithm in _ALGORITHMS
+            if algorithm not in self._known
+        }
 
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Hash the next bytes."""
-        for state in self._states:
+        for state in self._states.values():
             state.update(chunk)
 
     def digests(self) -> tuple[HashValue, ...]:
         """MD5, SHA-1 and SHA-256 of everything so far."""
         return tuple(
-            HashValue(algorithm=algorithm, value=state.digest())
-            for algorithm, state in zip(_ALGORITHMS, self._states, strict=True)
+            self._known.get(algorithm)
+            or HashValue(algorithm=algorithm, value=self._states[algorithm].digest())
+            for algorithm in _ALGORITHMS
         )
 
 
-def digest_stream(stream: BinaryIO) -> tuple[HashValue, ...]:
+def early_sha256(content: Content) -> HashValue | None:
+    """SHA-256 alone, for a look into a memory of what was seen before.
+
+    Returns:
+        None when it cannot be read, or is so large that it would be read from its source twice.
+    """
+    try:
+        if content.size_bytes > IN_MEMORY_MAX_BYTES:
+            return None
+        with content.open() as stream:
+            state = hashlib.new(Algorithm.SHA256.value, usedforsecurity=False)
+            while chunk := stream.read(CHUNK_BYTES):
+                state.update(chunk)
+    except ContentError:
+        # Whoever builds the fingerprint meets the same, and says so.
+        return None
+    return HashValue(algorithm=Algorithm.SHA256, value=state.digest())
+
+
+def digest_stream(stream: BinaryIO, *, sha256: HashValue | None = None) -> tuple[HashValue, ...]:
     """MD5, SHA-1 and SHA-256 of a stream from its position to its end, in chunks."""
-    digester = Digester()
+    digester = Digester(sha256=sha256)
     while chunk := stream.read(CHUNK_BYTES):
         digester.update(chunk)
     return digester.digests()
 
 
 def start_digests(
-    content: Content, size_bytes: int, *, in_thread: bool = True
+    content: Content, size_bytes: int, *, in_thread: bool = True, sha256: HashValue | None = None
 ) -> Callable[[], tuple[HashValue, ...]]:
     """Begin hashing a content; call the result, as often as wanted, to wait for the digests.
 
@@ -61,17 +90,18 @@ def start_digests(
 
     Args:
         in_thread: False where this thread has nothing better to do: all content is hashed when asked for.
+        sha256: of the same bytes, if it is known already.
 
     Raises (from the returned function):
         ContentError: the content could not be read to its end.
     """
     if size_bytes < THREAD_FROM_BYTES or not in_thread:
-        return functools.cache(lambda: _digest_content(content))
+        return functools.cache(lambda: _digest_content(content, sha256))
     outcome: list[tuple[HashValue, ...] | ContentError] = []
 
     def work() -> None:
         try:
-            outcome.append(_digest_content(content))
+            outcome.append(_digest_content(content, sha256))
         except ContentError as error:
             outcome.append(error)
 
@@ -79,7 +109,7 @@ def start_digests(
     try:
         thread.start()
     except RuntimeError:  # no more threads may be started here
-        return functools.cache(lambda: _digest_content(content))
+        return functools.cache(lambda: _digest_content(content, sha256))
 
     def wait() -> tuple[HashValue, ...]:
         thread.join()
@@ -91,6 +121,6 @@ def start_digests(
     return wait
 
 
-def _digest_content(content: Content) -> tuple[HashValue, ...]:
+def _digest_content(content: Content, sha256: HashValue | None) -> tuple[HashValue, ...]:
     with content.open() as stream:
-        return digest_stream(stream)
+        return digest_stream(stream, sha256=sha256)

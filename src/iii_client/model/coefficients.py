@@ -72,7 +72,7 @@ def unpack_coefficients(data: bytes) -> tuple[float, ...]:
 
 
 def check_coefficients(data: bytes) -> float:
-    """Whether `unpack_coefficients` will take it, at a hundredth of its time; the median if so.
+    """Whether `unpack_coefficients` will take it, in a thirtieth of its time; the median if so.
 
     Raises:
         ValueError: not what `pack_coefficients` of a known version wrote.
