@@ -14,12 +14,14 @@
     ├─ FilterError                    no usable filter here
     │   ├─ NoFilterError
     │   ├─ FilterExpiredError
-    │   └─ FilterFormatError          .offset
+    │   ├─ FilterFormatError          .offset
+    │   └─ UpdateRunningError         another process updates it right now
     ├─ TrustError                     never retried, never downgraded, always loud
     │   ├─ SignatureError
     │   ├─ RollbackError
     │   ├─ LengthOrHashError
     │   └─ GateError
+    │       └─ HeldReleaseError       .release waits for a human's `filter accept`
     ├─ StaleMetadataError             expired or unreachable metadata: retried on schedule
     ├─ TransportError                 cannot reach
     │   ├─ ConnectError
@@ -31,6 +33,7 @@
     │   └─ WireFormatError
     ├─ PublishError                   the publisher refuses: it would disclose the list
     ├─ RecordError                    could not record: the ruled action stays in force
+    ├─ NotifyError                    .retry_after_s · the application could not be told; tried again later
     └─ RescanError
         ├─ LedgerLockedError
         └─ LedgerVersionError
@@ -127,6 +130,12 @@ class FilterFormatError(FilterError):
         self.offset = offset
 
 
+class UpdateRunningError(FilterError):
+    """Another process holds the lock on the installed filter."""
+
+    retryable = True
+
+
 class TrustError(IIIError):
     """Something that should have been signed is not what was signed."""
 
@@ -145,6 +154,14 @@ class LengthOrHashError(TrustError):
 
 class GateError(TrustError):
     """Signed, but implausible: a gate that does not trust signatures refused it."""
+
+
+class HeldReleaseError(GateError):
+    """A release is held until a human accepts it. `release` is its name, e.g. `5.17`."""
+
+    def __init__(self, message: str, *, release: str, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.release = release
 
 
 class StaleMetadataError(IIIError):
@@ -205,6 +222,16 @@ class PublishError(IIIError):
 
 class RecordError(IIIError):
     """The decision could not be recorded. The ruled action stays in force."""
+
+
+class NotifyError(IIIError):
+    """The application could not be told something; it is told again later."""
+
+    retryable = True
+
+    def __init__(self, message: str, *, retry_after_s: float = 0.0, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class RescanError(IIIError):

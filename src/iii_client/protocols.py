@@ -12,6 +12,8 @@ from iii_client.model import (
     Freshness,
     HashValue,
     LookUp,
+    Notice,
+    NoticeKind,
     Receipt,
     ReleaseId,
     Remembered,
@@ -164,13 +166,19 @@ class Observer(Protocol):
         ...
 
 
-class Releaser(Protocol):
-    """Gives back what was held."""
+class Courier(Protocol):
+    """Tells the application what happened after an upload was decided."""
 
-    def release(self, encounter_id: str, *, by: str) -> bool:
-        """Restore the held file of an encounter, if there is one; whether there was.
+    @property
+    def kinds(self) -> frozenset[NoticeKind]:
+        """What it takes; other notices are not given to it."""
+        ...
+
+    def deliver(self, notice: Notice) -> None:
+        """Hand over one notice: when this returns, the application has it. It may come twice, with the same
+        id.
 
         Raises:
-            RecordError: it could not be restored; it is still held.
+            NotifyError: it could not be handed over now.
         """
         ...

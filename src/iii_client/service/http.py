@@ -78,7 +78,7 @@ class HttpClient:
                 "the service URL is not usable",
                 hint="III_SERVICE_URL must be like https://host or https://host/base.",
             ) from error
-        self._ssl_context = _ssl_context(ca_file) if base_url.startswith("https://") else None
+        self._ssl_context = ssl_context(ca_file) if base_url.startswith("https://") else None
         self._base_url = base_url.rstrip("/")
         self._auth: AuthBase = _NoAuth()
         if username:
@@ -160,7 +160,7 @@ class _Session(requests.Session):
         return {**super().merge_environment_settings(*args), "verify": True}
 
 
-def _ssl_context(ca_file: str) -> ssl.SSLContext:
+def ssl_context(ca_file: str) -> ssl.SSLContext:
     """Verifies certificate and host name, by the CA file, else by the bundle that requests would take."""
     variables = (os.environ.get(name) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"))
     bundle = Path(ca_file or next(filter(None, variables), DEFAULT_CA_BUNDLE_PATH))
