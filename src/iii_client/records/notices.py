@@ -6,13 +6,13 @@ idempotency key of the receiver.
 """
 
 import json
+import logging
 import secrets
 from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from iii_client.errors import RecordError
 from iii_client.model import (
     Action,
     AlarmRaised,
@@ -24,6 +24,8 @@ from iii_client.model import (
     ReleaseHeld,
 )
 from iii_client.records.store import Transaction, as_ms
+
+logger = logging.getLogger(__name__)
 
 
 class NoticeState(StrEnum):
@@ -61,8 +63,7 @@ def lease_notices(
 ) -> tuple[Notice, ...]:
     """Take due notices of these kinds, the oldest first, for so long; nobody else gets them meanwhile.
 
-    Raises:
-        RecordError: a row is not what this version or an older one wrote.
+    A row that cannot be read is given up, and logged, instead of stopping the others.
     """
     wanted = {f"k{place}": kind.value for place, kind in enumerate(sorted(kinds))}
     if not wanted:
@@ -81,10 +82,14 @@ def lease_notices(
         limit=limit,
         **wanted,
     )
-    return tuple(
-        Notice(id=notice_id, message=_decode(kind, body), attempts=attempts)
-        for notice_id, kind, body, attempts, _ in sorted(rows, key=lambda row: (row[4], row[0]))
-    )
+    notices = []
+    for notice_id, kind, body, attempts, _ in sorted(rows, key=lambda row: (row[4], row[0])):
+        try:
+            notices.append(Notice(id=notice_id, message=_decode(kind, body), attempts=attempts))
+        except (ValueError, KeyError, TypeError) as error:
+            logger.error("a notice cannot be read and is given up: %s", type(error).__name__)  # noqa: TRY400
+            tx.execute("UPDATE notice SET state = 'given_up' WHERE id = :id", id=notice_id)
+    return tuple(notices)
 
 
 def mark_delivered(tx: Transaction, notice_id: str) -> None:
@@ -120,26 +125,23 @@ def give_up_notices(tx: Transaction, kinds: Collection[NoticeKind], *, older_tha
 
 
 def _decode(kind: str, body: str) -> Message:
-    try:
-        tree: Mapping[str, Any] = json.loads(body)
-        at = datetime.fromisoformat(tree["at"])
-        match NoticeKind(kind):
-            case NoticeKind.ALARM:
-                return AlarmRaised(alarm=tree["alarm"], detail=tree["detail"], at=at)
-            case NoticeKind.RELEASE:
-                return ReleaseHeld(encounter_id=tree["encounter_id"], at=at)
-            case NoticeKind.LATE_ANSWER:
-                return LateAnswer(
-                    encounter_id=tree["encounter_id"],
-                    case_reference=tree["case_reference"],
-                    reference=tree["reference"],
-                    outcome=Outcome(tree["outcome"]),
-                    action=Action(tree["action"]),
-                    ruled=Action(tree["ruled"]),
-                    previous_action=Action(tree["previous_action"]),
-                    rule=tree["rule"],
-                    reasons=tuple(tree["reasons"]),
-                    at=at,
-                )
-    except (ValueError, KeyError, TypeError) as error:
-        raise RecordError(f"a notice cannot be read: {type(error).__name__}") from error
+    tree: Mapping[str, Any] = json.loads(body)
+    at = datetime.fromisoformat(tree["at"])
+    match NoticeKind(kind):
+        case NoticeKind.ALARM:
+            return AlarmRaised(alarm=tree["alarm"], detail=tree["detail"], at=at)
+        case NoticeKind.RELEASE:
+            return ReleaseHeld(encounter_id=tree["encounter_id"], at=at)
+        case NoticeKind.LATE_ANSWER:
+            return LateAnswer(
+                encounter_id=tree["encounter_id"],
+                case_reference=tree["case_reference"],
+                reference=tree["reference"],
+                outcome=Outcome(tree["outcome"]),
+                action=Action(tree["action"]),
+                ruled=Action(tree["ruled"]),
+                previous_action=Action(tree["previous_action"]),
+                rule=tree["rule"],
+                reasons=tuple(tree["reasons"]),
+                at=at,
+            )
