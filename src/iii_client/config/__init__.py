@@ -41,6 +41,10 @@
 | `III_WEBHOOK_KEY` | `notify.webhook_key` | signs each message. |
 | | `policy.rules.<row>` | the action of one policy row: `allow`, `quarantine` or `block`. |
 | | `policy.blocking_categories` | `scheme:code` patterns that may block (the category floor). |
+| | `policy.quarantine_categories` | `scheme:code` patterns that may be held. Default: all. |
+| | `policy.near_bits` | farthest distance of a near match, 0 to 31. Default 31. |
+| | `policy.matches` | rows of your own by list, category, hash, distance. |
+| | `policy.routes.<route>` | the same settings for one upload path, and `shadow`. |
 
 Every secret has a `*_FILE` twin (`III_SERVICE_PASSWORD_FILE`) that names a file to read it from.
 Secrets are masked in every `repr`.
@@ -48,7 +52,6 @@ Secrets are masked in every `repr`.
 
 from iii_client.config.load import ENVIRONMENT, Config, default_state_dir
 from iii_client.config.parts import (
-    DEFAULT_BLOCKING_CATEGORIES,
     DEFAULT_VIEWS,
     MIB,
     MODE_HINT,
@@ -58,17 +61,26 @@ from iii_client.config.parts import (
     Limits,
     NotifyConfig,
     OutboxConfig,
-    PolicyConfig,
     QuarantineConfig,
     RecordsConfig,
     ServiceConfig,
+)
+from iii_client.config.policy import (
+    DEFAULT_BLOCKING_CATEGORIES,
+    DEFAULT_QUARANTINE_CATEGORIES,
+    MAX_NEAR_BITS,
+    MatchRow,
+    PolicyConfig,
+    RouteConfig,
 )
 from iii_client.config.secret import Secret
 
 __all__ = [
     "DEFAULT_BLOCKING_CATEGORIES",
+    "DEFAULT_QUARANTINE_CATEGORIES",
     "DEFAULT_VIEWS",
     "ENVIRONMENT",
+    "MAX_NEAR_BITS",
     "MIB",
     "MODE_HINT",
     "VIEWS",
@@ -76,11 +88,13 @@ __all__ = [
     "FilterConfig",
     "GuardConfig",
     "Limits",
+    "MatchRow",
     "NotifyConfig",
     "OutboxConfig",
     "PolicyConfig",
     "QuarantineConfig",
     "RecordsConfig",
+    "RouteConfig",
     "Secret",
     "ServiceConfig",
     "default_state_dir",

@@ -16,11 +16,11 @@ from iii_client.config.parts import (
     Limits,
     NotifyConfig,
     OutboxConfig,
-    PolicyConfig,
     QuarantineConfig,
     RecordsConfig,
     ServiceConfig,
 )
+from iii_client.config.policy import POLICY, PolicyConfig
 from iii_client.errors import ConfigurationError
 from iii_client.model import Mode
 
@@ -76,10 +76,10 @@ class Config:
         """
         tree = dict(tree)
         parts = {
-            name: make(**_read_part(name, tree.pop(name, {}), readers_of))
+            name: make(**readers.table(name, tree.pop(name, {}), readers_of))
             for name, (make, readers_of) in _PARTS.items()
         }
-        top = _read_part("", tree, _TOP)
+        top = readers.table("", tree, _TOP)
         if "mode" not in top:
             raise ConfigurationError("no mode is set", hint=MODE_HINT)
         top.setdefault("state_dir", default_state_dir())
@@ -120,7 +120,6 @@ _SERVICE = {
 _LIMITS = dict.fromkeys(
     ("max_content_bytes", "max_picture_bytes", "max_frame_pixels", "max_total_pixels"), readers.positive_int
 )
-_POLICY = {"rules": readers.rules, "blocking_categories": readers.texts}
 _RECORDS = {
     "database": readers.database_url,
     "keep_days": readers.positive_int,
@@ -138,7 +137,7 @@ _PARTS: Mapping[str, tuple[Any, Mapping[str, Any]]] = {
     "filter": (FilterConfig, _FILTER),
     "service": (ServiceConfig, _SERVICE),
     "limits": (Limits, _LIMITS),
-    "policy": (PolicyConfig, _POLICY),
+    "policy": (PolicyConfig, POLICY),
     "records": (RecordsConfig, _RECORDS),
     "outbox": (OutboxConfig, _OUTBOX),
     "guard": (GuardConfig, _GUARD),
@@ -179,19 +178,6 @@ ENVIRONMENT = {
     "III_MAX_FRAME_PIXELS": "limits.max_frame_pixels",
     "III_MAX_TOTAL_PIXELS": "limits.max_total_pixels",
 }
-
-
-def _read_part(part: str, values: Any, readers: Mapping[str, Any]) -> dict[str, Any]:
-    if not isinstance(values, Mapping):
-        raise ConfigurationError(f"[{part}] must be a table")
-    unknown = sorted(set(values) - set(readers))
-    if unknown:
-        where = f" in [{part}]" if part else ""
-        raise ConfigurationError(
-            f"unknown setting{where}: {', '.join(unknown)}", hint=f"Known: {', '.join(sorted(readers))}."
-        )
-    prefix = f"{part}." if part else ""
-    return {key: readers[key](prefix + key, value) for key, value in values.items()}
 
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:

@@ -3,17 +3,11 @@
 Values only: how they are read and refused stands in `readers` and `load`.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from iii_client.config.secret import Secret
 
 MIB = 1 << 20
-
-#: `scheme:code` patterns that may block. The names are those of the published schemes: INTERPOL's baseline
-#: set (1 is what every member state agrees on), NCMEC's and the IWF's classes. An empty list blocks nothing
-#: that was published with a category.
-DEFAULT_BLOCKING_CATEGORIES = ("interpol-baseline:1", "ncmec:*", "iwf:*")
 
 #: Ways to lay a picture, named by what turns the upload into the listed one. Mirroring is the one that
 #: people do not notice, so it is looked for by default.
@@ -78,14 +72,6 @@ class ServiceConfig:
     timeout_s: float = 0.8
     send_own_hash: bool = True
     ca_file: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PolicyConfig:
-    """Overrides of the default policy table."""
-
-    rules: Mapping[str, str] = field(default_factory=dict)
-    blocking_categories: tuple[str, ...] = DEFAULT_BLOCKING_CATEGORIES
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

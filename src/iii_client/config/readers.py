@@ -3,7 +3,8 @@
 Each reader takes the setting's name and what TOML or the environment gave, and raises `ConfigurationError`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -14,6 +15,31 @@ from iii_client.errors import ConfigurationError
 from iii_client.model import Mode
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+
+
+def table(name: str, values: Any, known: Mapping[str, Any]) -> dict[str, Any]:
+    """A table: each key read by its own reader, an unknown one refused with the nearest known one.
+
+    Args:
+        name: of the table, with dots; empty for the whole configuration.
+        known: reader of each key.
+    """
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"[{name}] must be a table")
+    if unknown := sorted(set(values) - set(known)):
+        where = f" in [{name}]" if name else ""
+        raise ConfigurationError(
+            f"unknown setting{where}: {', '.join(unknown)}", hint=nearest(unknown[0], known)
+        )
+    prefix = f"{name}." if name else ""
+    return {key: known[key](prefix + key, value) for key, value in values.items()}
+
+
+def nearest(given: str, known: Iterable[str]) -> str:
+    """One sentence: the known name that was probably meant, or all of them."""
+    names = sorted(known)
+    close = get_close_matches(given, names, 1)
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(names)}."
 
 
 def text(name: str, value: Any) -> str:
