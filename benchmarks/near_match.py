@@ -1,20 +1,24 @@
 """Evaluates near match on real pictures: recall, false candidates, bytes and milliseconds, in one run.
 
-    python -m benchmarks.near_match [FOLDER ...] [--debian] [--listed 1400000] [--crops 30]
+    python -m benchmarks.near_match [FOLDER ...] [--debian] [--listed 1400000] [--crops 30] [--half {0,1}]
                                     [--extension-probes 16384] [--json FILE] [--plot FILE.svg]
 
-Half of the photographs (with crops of them) are listed among random, balanced filler, in a segment that the
-real publisher builds; the other half are the innocents. Without FOLDER the pictures are those that
-scikit-image, scikit-learn and matplotlib ship; `--debian` adds wallpapers and clip-art where installed.
+Half of the pictures (photographs and maps with crops of them) are listed among random, balanced filler, in a
+segment that the real publisher builds; the other half are the innocents. Without FOLDER the pictures are
+those that scikit-image, scikit-learn and matplotlib ship, drawn maps and drawn text; `--debian` adds
+wallpapers, clip-art, maps, flags and screenshots where installed. `--half` takes only every other picture, by
+the hash of its origin, so that a constant can be chosen on one half and reported on the other.
 
 Recall is measured against brute force: pairs of a listed picture and an altered copy whose hashes are
-at most 31 bits apart in a default view. Queries are made from stored (quantised) coefficients, as in the
-product; `quantisation_loss` says what exact ones would add. False candidates are counted for a picture over
+at most 31 bits apart in a default view: upright and mirrored, whole and without a plain border. Queries are
+made from stored (quantised) coefficients, as in the product; `quantisation_loss` says what exact ones would
+add, `whole` what is found without the trimmed view. False candidates are counted for a picture over
 all default views. Random filler cannot collide structurally, so the bound scales with the *real* listed
 hashes only: (upper 95 % bound of the share) x (listed / real listed).
 """
 
 import argparse
+import hashlib
 import json
 import random
 import resource
@@ -27,13 +31,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from benchmarks.near_alterations import FAMILIES
 from benchmarks.near_pictures import (
-    FAMILIES,
     MIN_SIDE_PX,
     crops,
     debian_pictures,
     load,
     pictures_under,
+    relief_map,
     shipped_pictures,
     text_page,
 )
@@ -46,6 +51,7 @@ from iii_client.filters.probing import NearFilter
 from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, LARGE_PARAMETERS
 from iii_client.filters.views import DEFAULT_ORIENTATIONS, NearQueries
 from iii_client.fingerprint import PdqHash, pack_coefficients, pdq, unpack_coefficients
+from iii_client.fingerprint.borders import find_border
 from iii_client.model import Algorithm
 from iii_client.publisher.near import NearPublisher
 
@@ -53,7 +59,9 @@ BRUTE_FORCE_BITS: Final = 31
 BANDS: Final = ((0, 15), (16, 23), (24, 31))
 VIEWS: Final = len(DEFAULT_ORIENTATIONS)
 BATCH: Final = 16
-TEXT_PAGES: Final = 400
+#: Pages and maps that are drawn.
+DRAWN: Final = 400
+CROPPED: Final = ("photo", "map")
 #: Crops of each listed photograph that are altered beside the whole one.
 ALTERED_CROPS: Final = 3
 LARGE_FROM: Final = 4_000_000
@@ -61,11 +69,30 @@ PRACTICE_BELOW: Final = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
+class Look:
+    """A picture's hash as near match asks about it: of the whole, or without its border."""
+
+    hashed: PdqHash
+    trimmed: bool
+
+    @property
+    def stored(self) -> NDArray[np.float64]:
+        """Coefficients as the product keeps them."""
+        packed = pack_coefficients(self.hashed.coefficients.ravel().tolist(), median=self.hashed.median)
+        return np.array(unpack_coefficients(packed)).reshape(16, 16)
+
+    @property
+    def number(self) -> int:
+        """The hash as an integer."""
+        return int.from_bytes(self.hashed.value)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
     """A picture that near match may be asked about; the pixels only of those that are altered."""
 
     kind: str
-    hashed: PdqHash
+    looks: list[Look]
     pixels: Image.Image | None
 
 
@@ -75,15 +102,21 @@ class Pair:
 
     family: str
     distance_bits: int
+    distance_whole_bits: int
     found: bool
+    found_whole: bool
     found_exact_coefficients: bool
     closed: bool
 
 
-def stored(value: PdqHash) -> NDArray[np.float64]:
-    """Coefficients as the product keeps them."""
-    packed = pack_coefficients(value.coefficients.ravel().tolist(), median=value.median)
-    return np.array(unpack_coefficients(packed)).reshape(16, 16)
+def looks_at(pixels: Image.Image) -> list[Look]:
+    """The whole, and what is inside a border. What the gates keep out is in the list, and never probed."""
+    array = np.asarray(pixels)
+    border = find_border(np.asarray(pixels.convert("L")))
+    looks = [Look(hashed=pdq(array)[Algorithm.PDQ], trimmed=False)]
+    if border:
+        looks.append(Look(hashed=pdq(border.trim(array))[Algorithm.PDQ], trimmed=True))
+    return looks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,17 +129,15 @@ class Corpus:
 
     def add(self, side: int, kind: str, pixels: Image.Image, *, altered: bool = False) -> bool:
         """Take a picture in, unless its hash says too little of it or it is there already."""
-        pictures = (self.listed, self.innocent)[side]
-        value = pdq(np.asarray(pixels))[Algorithm.PDQ]
-        if value.gates:
+        looks = [look for look in looks_at(pixels) if not look.hashed.gates]
+        if not looks or (side == 0 and looks[0].trimmed):  # lists hold hashes of whole pictures
             self.gated[kind] += 1
             return False
-        number = int.from_bytes(value.value)
-        wholes = (int.from_bytes(p.hashed.value) for p in self.listed if altered and p.pixels is not None)
-        if any((number ^ other).bit_count() <= BRUTE_FORCE_BITS for other in wholes):
+        wholes = (p.looks[0].number for p in self.listed if altered and p.pixels is not None)
+        if any((looks[0].number ^ other).bit_count() <= BRUTE_FORCE_BITS for other in wholes):
             return False
         keep = pixels if altered and side == 0 else None
-        pictures.append(Picture(kind=kind, hashed=value, pixels=keep))
+        (self.listed, self.innocent)[side].append(Picture(kind=kind, looks=looks, pixels=keep))
         return True
 
 
@@ -120,19 +151,27 @@ def gather(arguments: argparse.Namespace) -> Corpus:
     corpus = Corpus(listed=[], innocent=[], gated=Counter())
     origins: dict[str, int] = {}
     for source in sources:
+        if arguments.half is not None and half_of(source.origin) != arguments.half:
+            continue
         # By origin, so that no innocent picture shows what a listed one shows.
         side = origins.setdefault(source.origin, len(origins)) % 2
         whole = load(source.path)
         if min(whole.size) < MIN_SIDE_PX // 2:
             continue
-        photo = source.kind == "photo"
-        taken = corpus.add(side, source.kind, whole, altered=photo)
-        if photo and taken and min(whole.size) >= MIN_SIDE_PX:
+        taken = corpus.add(side, source.kind, whole, altered=source.kind == "photo")
+        if source.kind in CROPPED and taken and min(whole.size) >= MIN_SIDE_PX:
             for number, crop in enumerate(crops(whole, arguments.crops, rng)):
-                corpus.add(side, "photo", crop, altered=number < ALTERED_CROPS)
-    for number in range(TEXT_PAGES):
+                altered = source.kind == "photo" and number < ALTERED_CROPS
+                corpus.add(side, source.kind, crop, altered=altered)
+    for number in range(DRAWN):
         corpus.add(number % 2, "text", text_page(rng))
+        corpus.add(number % 2, "map", relief_map(rng, part=number % 2))
     return corpus
+
+
+def half_of(origin: str) -> int:
+    """0 or 1, which nobody chose."""
+    return hashlib.sha256(origin.encode()).digest()[0] % 2
 
 
 def filler(count: int) -> Iterable[bytes]:
@@ -145,9 +184,23 @@ def filler(count: int) -> Iterable[bytes]:
 
 
 def probe(near_filter: NearFilter, coefficients: Sequence[NDArray[np.float64]]) -> list[list[NearResult]]:
-    """Results of each picture's default views."""
+    """Results of each look's default orientations."""
     results = near_filter.probe(NearQueries.from_coefficients(np.array(coefficients)))
     return [list(results[first : first + VIEWS]) for first in range(0, len(results), VIEWS)]
+
+
+def distances_to(bits: NDArray[np.float32], looks: Sequence[Look]) -> NDArray[np.int64]:
+    """Smallest distance over the orientations of each look to the nearest of hashes (n, 256, -1 or 1)."""
+    queries = NearQueries.from_coefficients(np.array([look.hashed.coefficients for look in looks]))
+    nearest = ((256 - (queries.bits.astype(np.float32) * 2 - 1) @ bits.T) / 2).min(axis=1)
+    distances: NDArray[np.int64] = nearest.reshape(-1, VIEWS).min(axis=1).astype(np.int64)
+    return distances
+
+
+def signs(pictures: Sequence[Picture]) -> NDArray[np.float32]:
+    """The whole hashes of pictures as (n, 256), -1 or 1."""
+    hashes = np.array([np.frombuffer(picture.looks[0].hashed.value, np.uint8) for picture in pictures])
+    return np.unpackbits(hashes[:, ::-1], axis=1, bitorder="little").astype(np.float32) * 2 - 1
 
 
 def measure_recall(near_filter: NearFilter, listed: Sequence[Picture]) -> list[Pair]:
@@ -156,22 +209,31 @@ def measure_recall(near_filter: NearFilter, listed: Sequence[Picture]) -> list[P
     for picture in listed:
         if picture.pixels is None:
             continue
-        bits = np.unpackbits(np.frombuffer(picture.hashed.value, np.uint8)[::-1], bitorder="little")
+        bits = signs([picture])
         for family, alterations in FAMILIES.items():
-            copies = [pdq(np.asarray(alter(picture.pixels)))[Algorithm.PDQ] for alter in alterations]
-            queries = NearQueries.from_coefficients(np.array([copy.coefficients for copy in copies]))
-            distances = (queries.bits != bits).sum(axis=1).reshape(-1, VIEWS).min(axis=1)
-            kept = probe(near_filter, [stored(copy) for copy in copies])
-            exact = probe(near_filter, [copy.coefficients for copy in copies])
-            for distance, views, exact_views in zip(distances, kept, exact, strict=True):
-                candidates = [candidate for view in views for candidate in view.candidates]
+            for alter in alterations:
+                looks = looks_at(alter(picture.pixels))
+                distances = distances_to(bits, looks)
+                probed = [look for look in looks if not look.hashed.gates]
+                kept = exact = []
+                if probed:
+                    kept = probe(near_filter, [look.stored for look in probed])
+                    exact = probe(near_filter, [look.hashed.coefficients for look in probed])
+                hits = [
+                    (look, candidate)
+                    for look, views in zip(probed, kept, strict=True)
+                    for view in views
+                    for candidate in view.candidates
+                ]
                 pairs.append(
                     Pair(
                         family=family,
-                        distance_bits=int(distance),
-                        found=bool(candidates),
-                        found_exact_coefficients=any(view.candidates for view in exact_views),
-                        closed=any(candidate.closed for candidate in candidates),
+                        distance_bits=int(distances.min()),
+                        distance_whole_bits=int(distances[0]),
+                        found=bool(hits),
+                        found_whole=any(not look.trimmed for look, _ in hits),
+                        found_exact_coefficients=any(view.candidates for views in exact for view in views),
+                        closed=any(candidate.closed for _, candidate in hits),
                     )
                 )
     return pairs
@@ -199,6 +261,10 @@ def summarise_recall(pairs: Sequence[Pair]) -> dict[str, Any]:
             "brute_force": round(len(near) / len(of_family), 4),
             "ring_chain": round(sum(pair.found for pair in of_family) / len(of_family), 4),
             "relative": round(sum(pair.found for pair in near) / max(1, len(near)), 4),
+            "brute_force_whole": round(
+                sum(pair.distance_whole_bits <= BRUTE_FORCE_BITS for pair in of_family) / len(of_family), 4
+            ),
+            "ring_chain_whole": round(sum(pair.found_whole for pair in of_family) / len(of_family), 4),
         }
     hits = [pair for pair in pairs if pair.found]
     return {
@@ -227,26 +293,31 @@ def measure_false(
     near_filter: NearFilter, innocent: Sequence[Picture], listed: Sequence[Picture], listed_count: int
 ) -> dict[str, Any]:
     """False candidates a picture over all default views, by class."""
-    hashes = np.array([np.frombuffer(picture.hashed.value, np.uint8) for picture in listed])
-    bits = np.unpackbits(hashes[:, ::-1], axis=1, bitorder="little").astype(np.float32) * 2 - 1
+    bits = signs(listed)
+    real_of_kind = Counter(picture.kind for picture in listed)
     by_kind: dict[str, Counter[str]] = defaultdict(Counter)
-    for first in range(0, len(innocent), BATCH):
-        pictures = innocent[first : first + BATCH]
-        coefficients = [stored(picture.hashed) for picture in pictures]
-        queries = NearQueries.from_coefficients(np.array(coefficients)).bits.astype(np.float32) * 2 - 1
-        nearest = ((256 - queries @ bits.T) / 2).min(axis=1).reshape(-1, VIEWS).min(axis=1)
-        for picture, views, distance in zip(pictures, probe(near_filter, coefficients), nearest, strict=True):
-            candidates = [candidate for view in views for candidate in view.candidates]
-            counts = by_kind[picture.kind]
-            counts["pictures"] += 1
-            counts["candidates"] += bool(candidates)
-            counts["closed"] += any(candidate.closed for candidate in candidates)
-            counts["overflows"] += any(view.overflows for view in views)
-            counts["within_31_bits_by_brute_force"] += int(distance <= BRUTE_FORCE_BITS)
+    for picture in innocent:
+        views = [
+            view for views in probe(near_filter, [look.stored for look in picture.looks]) for view in views
+        ]
+        candidates = [candidate for view in views for candidate in view.candidates]
+        counts = by_kind[picture.kind]
+        counts["pictures"] += 1
+        counts["with_a_border"] += any(look.trimmed for look in picture.looks)
+        counts["candidates"] += bool(candidates)
+        counts["closed"] += any(candidate.closed for candidate in candidates)
+        counts["overflows"] += any(view.overflows for view in views)
+        near = distances_to(bits, picture.looks).min() <= BRUTE_FORCE_BITS
+        counts["within_31_bits_by_brute_force"] += int(near)
+        counts["candidates_beyond_31_bits"] += bool(candidates) and not near
     return {
         kind: {
+            "real_listed_of_this_class": real_of_kind[kind],
             **counts,
             "rate_bound_95_at_real_hashes": upper_bound_95(counts["candidates"], counts["pictures"]),
+            "rate_bound_95_beyond_31_bits": upper_bound_95(
+                counts["candidates_beyond_31_bits"], counts["pictures"]
+            ),
             "rate_bound_95_scaled_to_listed": min(
                 1.0,
                 upper_bound_95(counts["candidates"], counts["pictures"]) * listed_count / len(listed),
@@ -258,7 +329,9 @@ def measure_false(
 
 def measure_speed(near_filter: NearFilter, innocent: Sequence[Picture]) -> dict[str, Any]:
     """Milliseconds a view of innocent pictures, one at a time and in batches."""
-    queries = NearQueries.from_coefficients(np.array([picture.hashed.coefficients for picture in innocent]))
+    queries = NearQueries.from_coefficients(
+        np.array([picture.looks[0].hashed.coefficients for picture in innocent])
+    )
 
     def milliseconds(size: int) -> dict[str, float]:
         times = []
@@ -286,8 +359,12 @@ def plot(result: dict[str, Any], path: Path) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 1))
     families = result["recall"]["families"]
     at = np.arange(len(families))
-    left.bar(at - 0.2, [f["brute_force"] for f in families.values()], 0.4, label="brute force, ≤ 31 bits")
-    left.bar(at + 0.2, [f["ring_chain"] for f in families.values()], 0.4, label="ring-chain filter")
+    for place, key, label in (
+        (-0.27, "brute_force", "brute force, ≤ 31 bits"),
+        (0.0, "ring_chain", "ring-chain filter"),
+        (0.27, "ring_chain_whole", "the same, borders not trimmed"),
+    ):
+        left.bar(at + place, [family[key] for family in families.values()], 0.27, label=label)
     left.set_xticks(at, list(families), rotation=30, ha="right")
     left.set_ylabel("altered copies found")
     left.legend(loc="lower left")
@@ -304,14 +381,15 @@ def main() -> None:
     parser.add_argument("folders", nargs="*", type=Path, metavar="FOLDER")
     parser.add_argument("--debian", action="store_true")
     parser.add_argument("--listed", type=int, default=1_400_000)
-    parser.add_argument("--crops", type=int, default=30, help="crops of each photograph")
+    parser.add_argument("--crops", type=int, default=30, help="crops of each photograph and map")
+    parser.add_argument("--half", type=int, choices=(0, 1), help="only every other picture")
     parser.add_argument("--extension-probes", type=int, default=DEFAULT_PARAMETERS.extension_probes)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     arguments = parser.parse_args()
 
     corpus = gather(arguments)
-    values = [picture.hashed.value for picture in corpus.listed]
+    values = [picture.looks[0].hashed.value for picture in corpus.listed]
     layout = LARGE_PARAMETERS if arguments.listed >= LARGE_FROM else DEFAULT_PARAMETERS
     start = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
@@ -336,7 +414,10 @@ def main() -> None:
             "innocent": len(corpus.innocent),
             "kept_out_by_gates": dict(corpus.gated),
             "parameters": asdict(published.header.parameters),
-            "default_views": [str(orientation) for orientation in DEFAULT_ORIENTATIONS],
+            "default_views": [
+                *map(str, DEFAULT_ORIENTATIONS),
+                *(f"trimmed-{orientation}" for orientation in DEFAULT_ORIENTATIONS),
+            ],
             "bytes_a_hash": round(published.path.stat().st_size / count, 3),
             "build_s": round(build_s, 1),
             "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10,

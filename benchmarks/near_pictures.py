@@ -1,14 +1,16 @@
-"""Pictures for the near-match evaluation: where harmless ones are found, and how people alter them."""
+"""Pictures for the near-match evaluation: where harmless ones of each class are found, or drawn."""
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
-from io import BytesIO
 from pathlib import Path
 from typing import Final
 
-from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageFont, ImageOps
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
 
 MAX_SIDE_PX: Final = 1024
 MIN_SIDE_PX: Final = 200
@@ -27,10 +29,6 @@ GRAPHIC_NAMES: Final = (
     "logo2.png",
     "Minduka_Present_Blue_Pack.png",
 )
-DEBIAN_PHOTOGRAPHS: Final = (Path("/usr/share/wallpapers"), Path("/usr/share/backgrounds"))
-DEBIAN_GRAPHICS: Final = (Path("/usr/share/tuxpaint/stamps"),)
-
-Alteration = Callable[[Image.Image], Image.Image]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,13 +57,13 @@ def shipped_pictures() -> Iterator[Source]:
 
 
 def debian_pictures() -> Iterator[Source]:
-    """Debian's wallpapers and clip-art, where installed; a wallpaper comes in several sizes and shades."""
-    for kind, folders in (("photo", DEBIAN_PHOTOGRAPHS), ("graphic", DEBIAN_GRAPHICS)):
-        for folder in folders:
-            for path in _files_under(folder):
-                inside = path.relative_to(folder)
-                origin = inside.parts[0] if kind == "photo" else str(inside.parent)
-                yield Source(kind=kind, origin=origin, path=path)
+    """What Debian ships, where installed; the packages stand in the documentation.
+
+    A wallpaper comes in several sizes and shades, a country on several maps and with the flags of its parts.
+    """
+    for kind, folder, pattern, origin in _DEBIAN:
+        for path in _files_under(Path(folder), pattern):
+            yield Source(kind=kind, origin=f"{folder}/{origin(path.relative_to(folder))}", path=path)
 
 
 def pictures_under(folder: Path) -> Iterator[Source]:
@@ -85,8 +83,43 @@ def load(path: Path) -> Image.Image:
     return flat
 
 
-def _files_under(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+def _elevation_model() -> NDArray[np.float64]:
+    spec = find_spec("matplotlib")
+    if spec is None or spec.origin is None:
+        raise SystemExit(
+            "The evaluation draws maps from an elevation model of matplotlib: pip install matplotlib"
+        )
+    with np.load(Path(spec.origin).parent / "mpl-data/sample_data/jacksboro_fault_dem.npz") as model:
+        elevation: NDArray[np.float64] = model["elevation"].astype(np.float64)
+    return elevation
+
+
+def _country(path: Path) -> str:
+    """A country has several maps, and the flags of its parts in a folder."""
+    return re.split(r"[-_.]", path.parts[0])[0]
+
+
+#: Class, folder, files, and what tells the origin of a file by its path in the folder.
+_DEBIAN: Final[tuple[tuple[str, str, str, Callable[[Path], str]], ...]] = (
+    ("photo", "/usr/share/wallpapers", "**/*", lambda path: path.parts[0]),
+    ("photo", "/usr/share/backgrounds", "**/*", lambda path: path.parts[0]),
+    ("graphic", "/usr/share/tuxpaint/stamps", "**/*", lambda path: str(path.parent)),
+    ("logo", "/usr/share/kgeography/flags", "**/*", _country),
+    ("map", "/usr/share/kgeography", "*", _country),
+    ("map", "/usr/share/marble/data/maps", "**/*", str),
+    ("screenshot", "/usr/share/doc/HTML/en", "**/*", str),
+)
+#: From low to high, in RGB: green to brown, a nautical chart, grey, and bright bands.
+_COLOURS_OF_HEIGHT: Final = (
+    ((70, 130, 80), (220, 210, 150), (140, 100, 60), (245, 245, 245)),
+    ((40, 90, 150), (150, 200, 230), (235, 225, 180)),
+    ((60, 60, 60), (235, 235, 235)),
+    ((230, 240, 200), (250, 200, 120), (200, 80, 60), (120, 40, 90)),
+)
+
+
+def _files_under(folder: Path, pattern: str = "**/*") -> list[Path]:
+    return sorted(path for path in folder.glob(pattern) if path.suffix.lower() in SUFFIXES and path.is_file())
 
 
 def crops(picture: Image.Image, count: int, rng: random.Random) -> Iterator[Image.Image]:
@@ -96,6 +129,35 @@ def crops(picture: Image.Image, count: int, rng: random.Random) -> Iterator[Imag
         height = rng.randint(min(MIN_SIDE_PX, picture.height), picture.height)
         left, top = rng.randint(0, picture.width - width), rng.randint(0, picture.height - height)
         yield picture.crop((left, top, left + width, top + height))
+
+
+def relief_map(rng: random.Random, *, part: int) -> Image.Image:
+    """A drawn map of a window of a real elevation model (matplotlib's `jacksboro_fault_dem.npz`).
+
+    Heights in colours, shaded from the north-west, with contour lines or without. Part 0 shows the west of
+    the model and part 1 the east, so that no map of one shows what one of the other shows.
+    """
+    elevation = _elevation_model()
+    middle = elevation.shape[1] // 2
+    half = elevation[:, :middle] if part == 0 else elevation[:, middle:]
+    side = rng.randint(60, 160)
+    top, left = rng.randint(0, half.shape[0] - side), rng.randint(0, half.shape[1] - side)
+    window = half[top : top + side, left : left + side]
+    height = (window - window.min()) / max(np.ptp(window), 1.0)
+    down, across = np.gradient(window)
+    shade = np.clip(0.75 + rng.uniform(0.005, 0.02) * (down + across), 0.3, 1.0)
+    stops = np.array(rng.choice(_COLOURS_OF_HEIGHT), float)
+    levels = np.linspace(0, 1, len(stops))
+    colours = np.stack([np.interp(height, levels, stops[:, channel]) for channel in range(3)], axis=-1)
+    colours *= shade[..., None]
+    if rng.random() < 0.6:
+        step = np.floor(height * rng.randint(6, 20))
+        line = (np.diff(step, axis=0, prepend=step[:1]) != 0) | (
+            np.diff(step, axis=1, prepend=step[:, :1]) != 0
+        )
+        colours[line] *= 0.55
+    size = rng.randint(300, 800)
+    return Image.fromarray(colours.astype(np.uint8)).resize((size, size), Image.Resampling.BICUBIC)
 
 
 def text_page(rng: random.Random) -> Image.Image:
@@ -114,104 +176,3 @@ def text_page(rng: random.Random) -> Image.Image:
             y += int(size * 1.4)
         y += rng.randint(0, 40)
     return page
-
-
-def _encoded(form: str, quality: int) -> Alteration:
-    def alter(picture: Image.Image) -> Image.Image:
-        content = BytesIO()
-        picture.save(content, form, quality=quality)
-        return Image.open(content).convert("RGB")
-
-    return alter
-
-
-def _resized(factor: float) -> Alteration:
-    return lambda p: p.resize((max(64, int(p.width * factor)), max(64, int(p.height * factor))))
-
-
-def _gamma(gamma: float) -> Alteration:
-    return lambda picture: picture.point([round(255 * (v / 255) ** gamma) for v in range(256)] * 3)
-
-
-def _watermark(place: tuple[float, float], share: float, alpha: int) -> Alteration:
-    def alter(picture: Image.Image) -> Image.Image:
-        layer = Image.new("RGBA", picture.size, (0, 0, 0, 0))
-        font = ImageFont.load_default(max(8, int(picture.width * share)))
-        at = (int(picture.width * place[0]), int(picture.height * place[1]))
-        ImageDraw.Draw(layer).text(at, "example.org", fill=(255, 255, 255, alpha), font=font)
-        return Image.alpha_composite(picture.convert("RGBA"), layer).convert("RGB")
-
-    return alter
-
-
-def _caption(share: float, *, inside: bool) -> Alteration:
-    def alter(picture: Image.Image) -> Image.Image:
-        bar = max(10, int(picture.height * share))
-        height = picture.height + (0 if inside else bar)
-        captioned = Image.new("RGB", (picture.width, height), "white")
-        captioned.paste(picture)
-        draw = ImageDraw.Draw(captioned)
-        draw.rectangle((0, height - bar, picture.width, height), fill="white")
-        font = ImageFont.load_default(max(8, int(bar * 0.6)))
-        draw.text((bar // 2, height - bar), "when you see it", fill="black", font=font)
-        return captioned
-
-    return alter
-
-
-def _cropped(left: float, top: float, right: float, bottom: float) -> Alteration:
-    return lambda p: p.crop(
-        (
-            round(p.width * left),
-            round(p.height * top),
-            p.width - round(p.width * right),
-            p.height - round(p.height * bottom),
-        )
-    )
-
-
-def _turned(degrees: float) -> Alteration:
-    return lambda picture: picture.rotate(degrees, Image.Resampling.BILINEAR)
-
-
-def _bordered(share: float, colour: str) -> Alteration:
-    return lambda picture: ImageOps.expand(picture, round(min(picture.size) * share), colour)
-
-
-#: Families of alterations, a few of each.
-FAMILIES: Final[dict[str, tuple[Alteration, ...]]] = {
-    "re-encode": (
-        _encoded("JPEG", 90),
-        _encoded("JPEG", 60),
-        _encoded("JPEG", 30),
-        _encoded("WEBP", 60),
-    ),
-    "resize": (_resized(0.75), _resized(0.5), _resized(0.3), _resized(1.4)),
-    "tone": (
-        _gamma(0.8),
-        _gamma(1.25),
-        lambda p: ImageEnhance.Brightness(p).enhance(1.15),
-        lambda p: ImageEnhance.Contrast(p).enhance(0.75),
-        lambda p: ImageOps.grayscale(p).convert("RGB"),
-    ),
-    "blur": (
-        lambda p: p.filter(ImageFilter.GaussianBlur(1)),
-        lambda p: p.filter(ImageFilter.GaussianBlur(2)),
-        lambda p: p.filter(ImageFilter.SHARPEN),
-    ),
-    "watermark": (
-        _watermark((0.7, 0.92), 0.03, 255),
-        _watermark((0.1, 0.4), 0.14, 60),
-        _watermark((0.02, 0.02), 0.06, 160),
-    ),
-    "caption": (_caption(0.04, inside=True), _caption(0.08, inside=True), _caption(0.04, inside=False)),
-    "crop 2 %": (
-        _cropped(0.01, 0.01, 0.01, 0.01),
-        _cropped(0.02, 0, 0, 0),
-        _cropped(0, 0.02, 0, 0),
-        _cropped(0, 0, 0.02, 0.02),
-    ),
-    "rotation 1-2°": (_turned(1), _turned(-1), _turned(2)),
-    "border 2 %": (_bordered(0.01, "white"), _bordered(0.01, "black")),  # 1 % at each side
-    "mirror": (ImageOps.mirror, lambda p: _encoded("JPEG", 75)(ImageOps.mirror(p))),
-}

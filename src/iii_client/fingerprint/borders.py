@@ -4,12 +4,13 @@ A letterbox, a frame or the margin of a screenshot moves every coefficient of a 
 beyond 5 % of border. So a picture with a border is hashed a second time as if it had been trimmed.
 
 A side has a border when its lines, from the outermost one on, keep to the shade of the outermost, and then
-end at once: skies and nights that run into the edge of a photograph fade. Rows first, then columns over the
-rows that stay, so that bars and frames are both found. Nothing is raised.
+end at once: skies and nights that run into the edge of a photograph fade. A side that does not end takes the
+width of the opposite one. Rows first, then columns over the rows that stay, so that bars and frames are both
+found. Nothing is raised.
 
 Measured on 60 photographs in seven borders each (frames of 1, 2, 5 and 10 %, letterbox, telephone, margins of
-a screenshot), JPEG quality 60: the trimmed hash is within 31 bits of the original's in 97 %. Of 220
-photographs two have a border by these rules; without the rule of the end it would be 54. The constants below
+a screenshot), JPEG quality 60: the trimmed hash is within 31 bits of the original's in 97 %. Of 219
+photographs one has a border by these rules; without the rule of the end it would be 54. The constants below
 were chosen on these pictures.
 """
 
@@ -83,20 +84,26 @@ def _least_left(length: int) -> float:
 
 def _stretch_inside(lines: Luma) -> tuple[int, int]:
     """First line that belongs to the picture, and the first behind it that does not."""
-    first = _plain_lines(lines)
-    return first, len(lines) - _plain_lines(lines[first:][::-1])
+    first, first_ends = _plain_lines(lines)
+    last, last_ends = _plain_lines(lines[::-1])
+    # Where the picture itself goes on in the shade of a frame, the opposite side tells how wide that is.
+    if not first_ends:
+        first = min(first, last) if last_ends else 0
+    if not last_ends:
+        last = min(first, last) if first_ends else 0
+    return first, len(lines) - last
 
 
-def _plain_lines(lines: Luma) -> int:
-    """How many lines from the first on are border."""
+def _plain_lines(lines: Luma) -> tuple[int, bool]:
+    """How many lines from the first on have its shade, and whether they end at once."""
     middle = lines.shape[1] // 2
     shade = np.partition(lines[0], middle)[middle]  # np.median takes five times as long
     plain = _first_beyond(lines, shade)
     if plain == 0:
-        return 0
+        return 0, False
     # From its last line, not from its shade: a sky that pales line by line ends nowhere.
     ends = _strays(lines[plain : plain + END_LINES], lines[plain - 1]) > END_RATIO
-    return plain if ends.any() else 0
+    return plain, bool(ends.any())
 
 
 def _first_beyond(lines: Luma, shade: np.uint8) -> int:

@@ -72,6 +72,13 @@ def test_bars_may_have_different_shades(shades: tuple[int, int]) -> None:
     assert find_border(picture) == Border(top=40, bottom=340, left=0, right=400)
 
 
+def test_a_side_where_the_picture_goes_on_in_the_shade_of_its_frame_is_as_wide_as_the_opposite_one() -> None:
+    bright_above = NOISE.copy()
+    bright_above[:40] = np.linspace(255, 200, 40)[:, None]
+    picture = framed(bright_above, top=30, bottom=30, left=30, right=30)
+    assert find_border(picture) == Border(top=30, bottom=330, left=30, right=430)
+
+
 def test_the_noise_of_jpeg_and_a_few_specks_do_not_hide_a_border() -> None:
     picture = framed(NOISE, top=50, bottom=50, left=50, right=50, shade=200)
     rng = np.random.default_rng(5)
