@@ -1,150 +1,127 @@
-"""What the policy orders: a table of named rows, each with one action. Pure.
+"""From a verdict to an action. Pure.
 
-Each row is one line of configuration (`[policy.rules]` in TOML: `no_filter = "allow"`). Where several rows
-apply to one verdict, the gravest action wins.
+Where several rows apply to one verdict, the gravest action wins. Whatever a configuration says:
+
+- a near match never blocks unless the service confirmed the *listed* hash (the ring closed) within 31 bits;
+- a probable hit that nobody confirmed never blocks because of its look;
+- nothing blocks that was published only in categories below the floor;
+- nothing is let through because a budget of hits is used up.
 """
 
-from collections.abc import Iterable, Mapping
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
+from dataclasses import replace
 
 from iii_client.config import PolicyConfig
-from iii_client.errors import ConfigurationError
-from iii_client.model import Action, Match, Outcome, Reason, Ruling, UploadContext, Verdict
-
-DEFAULT_RULES: Mapping[str, Action] = {
-    # The bytes are the listed bytes.
-    "matched_exact": Action.BLOCK,
-    # A listed look, at most 31 bits away and confirmed for the listed hash itself. Not blocked unless the
-    # hoster says so: a picture with a chosen perceptual hash is easy to make.
-    "matched_near": Action.QUARANTINE,
-    # A listed look, farther away or confirmed only for the picture's own hash: never blocked.
-    "matched_near_loose": Action.QUARANTINE,
-    # Categories were published, and none of them is one that this hoster blocks.
-    "matched_below_floor": Action.QUARANTINE,
-    # The shipped, harmless test picture, so that a hoster can try the whole path; a look-alike is nothing.
-    "matched_test": Action.BLOCK,
-    "matched_test_near": Action.ALLOW,
-    # A probable hit and no answer: held until there is one.
-    "unconfirmed_no_answer": Action.QUARANTINE,
-    # A probable near match that the configured service can never confirm (v1 knows digests only): holding
-    # it would hold it for ever, on a probability. Allowed, and recorded for a person to review.
-    "unconfirmed_cannot_confirm": Action.ALLOW,
-    # A digest that hit and that this service has no question for (SHA-256 under v1).
-    "unconfirmed_cannot_confirm_digest": Action.QUARANTINE,
-    # A digest that this hoster knows to be good, whatever lists say: a disputed hash stops hurting at once.
-    "allow_listed": Action.ALLOW,
-    # More survivors than a query may follow: a crafted picture, or luck.
-    "unconfirmed_probe_overflow": Action.QUARANTINE,
-    # A picture that could not be decoded, or content that could not be read.
-    "unscannable_content": Action.QUARANTINE,
-    "unscannable_over_limit": Action.QUARANTINE,
-    # A picture of a format that an extra would decode: an iPhone's HEIC must not be held by accident.
-    "format_not_enabled": Action.ALLOW,
-    # A picture of a format that this version never decodes.
-    "format_not_supported": Action.QUARANTINE,
-    "no_filter": Action.QUARANTINE,
-    "filter_expired": Action.QUARANTINE,
-    "no_match": Action.ALLOW,
-}
-
-#: PDQ's usual threshold: beyond it, unlike pictures begin to meet.
-MAX_BLOCKABLE_DISTANCE_BITS = 31
-#: Rows that may not be set to block, whatever a configuration says.
-_NEVER_BLOCK = frozenset({"matched_near_loose", "matched_test_near"})
-
-_ROW_OF_REASON = {
-    Reason.NO_SERVICE: "unconfirmed_no_answer",
-    Reason.SERVICE_UNREACHABLE: "unconfirmed_no_answer",
-    Reason.SERVICE_TIMEOUT: "unconfirmed_no_answer",
-    Reason.SERVICE_REFUSED: "unconfirmed_no_answer",
-    Reason.SERVICE_RATE_LIMITED: "unconfirmed_no_answer",
-    Reason.SERVICE_ERROR: "unconfirmed_no_answer",
-    Reason.SERVICE_BAD_ANSWER: "unconfirmed_no_answer",
-    Reason.SERVICE_PAUSED: "unconfirmed_no_answer",
-    Reason.DEFERRED: "unconfirmed_no_answer",
-    Reason.ALLOW_LISTED: "allow_listed",
-    Reason.SERVICE_CANNOT_CONFIRM: "unconfirmed_cannot_confirm",
-    Reason.OWN_HASH_WITHHELD: "unconfirmed_cannot_confirm",
-    Reason.SERVICE_CANNOT_CONFIRM_DIGEST: "unconfirmed_cannot_confirm_digest",
-    Reason.PROBE_OVERFLOW: "unconfirmed_probe_overflow",
-    Reason.UNREADABLE: "unscannable_content",
-    Reason.NOT_A_FILE: "unscannable_content",
-    Reason.EMPTY: "unscannable_content",
-    Reason.TRUNCATED: "unscannable_content",
-    Reason.DECODE_FAILED: "unscannable_content",
-    Reason.DECODER_CRASHED: "unscannable_content",
-    Reason.DECODER_DISAGREED: "unscannable_content",
-    Reason.DECODER_UNAVAILABLE: "unscannable_content",
-    Reason.TOO_LARGE: "unscannable_over_limit",
-    Reason.TOO_MANY_PIXELS: "unscannable_over_limit",
-    Reason.DECODE_TIMEOUT: "unscannable_over_limit",
-    Reason.FORMAT_NOT_ENABLED: "format_not_enabled",
-    Reason.FORMAT_NOT_SUPPORTED: "format_not_supported",
-    Reason.NO_FILTER: "no_filter",
-    Reason.FILTER_EXPIRED: "filter_expired",
-}
-#: Reasons that explain a verdict without ruling anything.
-NOTES = frozenset(Reason) - set(_ROW_OF_REASON)
+from iii_client.decide.rows import NOTES, ROW_OF_OUTCOME, ROW_OF_REASON
+from iii_client.decide.table import Table, in_any, read_routes, read_table, version_of
+from iii_client.model import Action, Category, Match, Outcome, Reason, Ruling, UploadContext, Verdict
 
 
 class TablePolicy:
-    """The default policy: `DEFAULT_RULES` with overrides, and a category floor.
+    """The default policy: the built-in rows with overrides, floors, own rows and routes.
 
     Raises:
-        ConfigurationError: an override names an unknown row or action.
+        ConfigurationError: an override names an unknown row, reason or algorithm, or an action that the row
+            may not have.
     """
 
     def __init__(self, config: PolicyConfig | None = None) -> None:
         config = config or PolicyConfig()
-        self._rules = {**DEFAULT_RULES, **dict(_read_rule(row, text) for row, text in config.rules.items())}
-        self._blocking = config.blocking_categories
+        self._base = read_table(config)
+        self._routes = read_routes(config)
+        self._version = version_of(self._base, self._routes)
 
-    def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:  # noqa: ARG002 - routes come later
+    @property
+    def version(self) -> str:
+        """Changes whenever a verdict may be ruled otherwise: 12 hexadecimal digits."""
+        return self._version
+
+    def table(self, route: str) -> Table:
+        """What holds on one route: its own table, or the common one."""
+        return self._routes.get(route, self._base)
+
+    def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:
         """The action for a verdict: that of the gravest row that applies."""
-        if Reason.ALLOW_LISTED in verdict.reasons:
-            return Ruling(action=self._rules["allow_listed"], rule="allow_listed")
-        rulings = [Ruling(action=self._rules[row], rule=row) for row in self._rows(verdict)]
-        return max(rulings, key=lambda ruling: ruling.action)
-
-    def _rows(self, verdict: Verdict) -> Iterable[str]:
-        """Rows of the matches first: of equally grave rows, the first one is named as the rule."""
-        if verdict.outcome is Outcome.NO_MATCH:
-            return ["no_match"]
-        return [
-            *(self._row_of_match(match, verdict) for match in verdict.matches),
-            *(_ROW_OF_REASON[reason] for reason in verdict.reasons if reason not in NOTES),
-        ]
-
-    def _row_of_match(self, match: Match, verdict: Verdict) -> str:
-        if match.is_test:
-            return "matched_test" if match.exact else "matched_test_near"
-        if match.categories and not any(
-            fnmatchcase(f"{category.scheme}:{category.code}", pattern)
-            for category in match.categories
-            for pattern in self._blocking
-        ):
-            # A match without categories (v1) is not below the floor: nothing was published to judge by.
-            return "matched_below_floor"
-        if match.exact:
-            return "matched_exact"
-        own = any(hit.own for hit in verdict.candidates if hit.hash == match.hash)
-        far = match.distance_bits > MAX_BLOCKABLE_DISTANCE_BITS
-        return "matched_near_loose" if own or far else "matched_near"
+        table = self.table(context.route)
+        # Of equally grave rows the first one is named, and matches come first.
+        ruling = max(_rulings(verdict, table), key=lambda ruling: ruling.action)
+        return replace(ruling, shadow=table.shadow)
 
 
-def _read_rule(row: str, text: str) -> tuple[str, Action]:
-    if row not in DEFAULT_RULES:
-        raise ConfigurationError(
-            f"unknown policy row {row!r}", hint=f"Rows: {', '.join(sorted(DEFAULT_RULES))}."
-        )
-    try:
-        action = Action(text)
-    except ValueError:
-        raise ConfigurationError(
-            f"policy row {row} must be allow, quarantine or block; it is {text!r}"
-        ) from None
-    if action is Action.BLOCK and row in _NEVER_BLOCK:
-        raise ConfigurationError(
-            f"policy row {row} must not block", hint="Use quarantine, and let a person look."
-        )
-    return row, action
+def _rulings(verdict: Verdict, table: Table) -> Iterator[Ruling]:
+    if Reason.ALLOW_LISTED in verdict.reasons:
+        # The hoster knows these very bytes: nothing else that is said about them counts.
+        yield _row("allow_listed", table)
+        return
+    reasons = [reason for reason in verdict.reasons if reason not in NOTES]
+    if verdict.outcome is Outcome.NO_MATCH:
+        yield _row("no_match", table)
+    elif not verdict.matches and not reasons:
+        yield _row(ROW_OF_OUTCOME[verdict.outcome], table)
+    for match in verdict.matches:
+        yield from _rulings_of_match(match, verdict, table)
+    for reason in reasons:
+        yield _ruling_of_reason(reason, verdict, table)
+
+
+def _row(name: str, table: Table) -> Ruling:
+    return Ruling(action=table.rules[name], rule=name)
+
+
+def _ruling_of_reason(reason: Reason, verdict: Verdict, table: Table) -> Ruling:
+    ruling = _row(table.row_of(reason), table)
+    unconfirmed = ROW_OF_REASON[reason] == "unconfirmed_no_answer"
+    if unconfirmed and not any(hit.hash.algorithm.is_digest for hit in verdict.candidates):
+        # Only its look speaks for it, and nobody confirmed that.
+        return _capped(ruling, Action.QUARANTINE)
+    return ruling
+
+
+def _rulings_of_match(match: Match, verdict: Verdict, table: Table) -> Iterator[Ruling]:
+    """One ruling for each list and category that the match is published under; the gravest will win.
+
+    So a list that the hoster distrusts never softens what another list says of the same hash.
+    """
+    if match.is_test:
+        yield _row("matched_test" if match.exact else "matched_test_near", table)
+        return
+    loose = not match.exact and not _is_close(match, verdict, table)
+    kind = "matched_exact" if match.exact else "matched_near_loose" if loose else "matched_near"
+    for source, category in _published(match):
+        # A match without categories (v1) is not below a floor: nothing was published to judge by.
+        floor = _floor((category,) if category else match.categories, table)
+        ruling = _row(floor or kind, table)
+        own = next((row for row in table.own if row.fits(match, source, category)), None)
+        if own is not None:
+            ruling = Ruling(action=own.over(ruling.action), rule=own.name)
+        if loose:
+            ruling = _capped(ruling, Action.QUARANTINE, rule=kind)
+        if floor:
+            most = table.rules[floor] if floor == "matched_below_both_floors" else Action.QUARANTINE
+            ruling = _capped(ruling, most, rule=floor)
+        yield ruling
+
+
+def _published(match: Match) -> list[tuple[str, Category | None]]:
+    """Every (list, category) of a match; a list without a category of its own, and no list at all, too."""
+    told = {category.source for category in match.categories}
+    rest = [(source, None) for source in match.sources if source not in told]
+    return [*((category.source, category) for category in match.categories), *rest] or [("", None)]
+
+
+def _floor(categories: tuple[Category, ...], table: Table) -> str:
+    """The row of the floor that all published categories are below, or empty."""
+    if not categories or any(in_any(category, table.blocking) for category in categories):
+        return ""
+    held = any(in_any(category, table.quarantining) for category in categories)
+    return "matched_below_floor" if held else "matched_below_both_floors"
+
+
+def _is_close(match: Match, verdict: Verdict, table: Table) -> bool:
+    """Whether a near match rests on the listed hash itself, found within the bound."""
+    listed = any(hit.hash == match.hash and not hit.own for hit in verdict.candidates)
+    return listed and match.distance_bits <= table.near_bits
+
+
+def _capped(ruling: Ruling, most: Action, *, rule: str = "") -> Ruling:
+    return replace(ruling, action=most, rule=rule or ruling.rule) if ruling.action > most else ruling

@@ -81,6 +81,8 @@ class Reason(StrEnum):
     # The filter.
     NO_FILTER = "no_filter"
     FILTER_EXPIRED = "filter_expired"
+    #: Signed more than a day ago: noted, and ruled by a row of its own.
+    FILTER_STALE = "filter_stale"
     FILTER_BYPASSED = "filter_bypassed"
     PROBE_OVERFLOW = "probe_overflow"
     # The service: could not ask, or no usable answer.

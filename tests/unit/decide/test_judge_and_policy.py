@@ -6,7 +6,7 @@ import pytest
 
 from iii_client.config import PolicyConfig
 from iii_client.decide import DEFAULT_RULES, TablePolicy, judge
-from iii_client.decide.policy import NOTES
+from iii_client.decide.rows import NOTES
 from iii_client.errors import ConfigurationError
 from iii_client.model import (
     ANONYMOUS,
