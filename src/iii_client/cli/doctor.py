@@ -226,7 +226,7 @@ def _filter_source(config: FilterConfig) -> Check:
     if config.url:
         from iii_client.filters import utc_now
         from iii_client.updates.fetcher import RepositoryFetcher
-        from iii_client.updates.trust import named_errors
+        from iii_client.updates.naming import named_errors
 
         fetcher = RepositoryFetcher(config, clock=utc_now, deadline_s=REACH_TIMEOUT_S)
         url = f"{config.url}/metadata/timestamp.json"

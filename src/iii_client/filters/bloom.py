@@ -76,8 +76,13 @@ class ExactSection:
     @property
     def fill(self) -> float:
         """Share of its bits that are set, 0 to 1; reads all of them. At .5 it has the declared rate."""
-        ones: int = self._bloom.bitarray.count()
-        return ones / (self.header.slices * self.header.bits_per_slice)
+        size_bits = self.header.slices * self.header.bits_per_slice
+        return self.ones(0, size_bits) / size_bits
+
+    def ones(self, start: int, stop: int) -> int:
+        """How many of the bits from `start` to before `stop` are set."""
+        count: int = self._bloom.bitarray.count(1, start, stop)
+        return count
 
     def __contains__(self, key: str) -> bool:
         return key in self._bloom

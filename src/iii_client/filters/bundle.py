@@ -17,9 +17,8 @@ There are no checksums inside: TUF signs the whole file. The parser is strict al
 that was damaged on disk, and looks at the headers only: its cost does not grow with the filter.
 """
 
-import mmap
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -207,15 +206,19 @@ def pack_bundle(release: ReleaseId, sections: Sequence[tuple[str, bytes]]) -> by
     return bytes(body)
 
 
-def put_sequence(bundle: bytearray | mmap.mmap, sequence: int) -> None:
-    """Name another sequence in a copy of a bundle."""
-    struct.pack_into("<Q", bundle, 24, sequence)
+def renamed(
+    sequence: int, counts: Mapping[str, int], sections: Sequence[BundleSection]
+) -> Iterator[tuple[int, bytes]]:
+    """What to write where, as (offset, 8 bytes), so that a bundle is another sequence with other counts.
 
-
-def put_count(bundle: bytearray | mmap.mmap, *, row: int, section: BundleSection, count: int) -> None:
-    """Name another count of keys in a copy of a bundle: in row `row` of the table and in the section."""
-    struct.pack_into("<Q", bundle, _HEADER.size + row * _ENTRY.size + 40, count)
-    struct.pack_into("<Q", bundle, section.offset + 32, count)
+    No piece crosses a multiple of `ALIGNMENT_BYTES`.
+    """
+    yield 24, struct.pack("<Q", sequence)
+    for row, section in enumerate(sections):
+        if section.name in counts:
+            count = struct.pack("<Q", counts[section.name])
+            yield _HEADER.size + row * _ENTRY.size + 40, count
+            yield section.offset + 32, count
 
 
 def section_name(raw: bytes, row: int) -> str:

@@ -95,9 +95,10 @@ class ExactSections:
             algorithm is value.algorithm and value.hex in section for algorithm, section in self._sections
         )
 
-    def fills(self) -> dict[Algorithm, float]:
-        """Share of the bits that are set in each section; reads all of them."""
-        return {algorithm: section.fill for algorithm, section in self._sections}
+    @property
+    def sections(self) -> tuple[tuple[Algorithm, ExactSection], ...]:
+        """The sections that can be asked, in the order of the bundle."""
+        return self._sections
 
     def look_up(self, fingerprints: Sequence[Fingerprint]) -> list[LookUp]:
         """Hits of each fingerprint in its own order, digests first; each hash once."""

@@ -1,10 +1,10 @@
-"""What a delta does to a bundle: the difference of two, and setting it in a copy of the first.
+"""What a delta does to a bundle: the difference of two, and the second made from the first.
 
-A reader may have the installed file mapped, so a delta is applied to a copy, never in place. The result
-is byte for byte the bundle that the publisher built, or an error; its SHA-256 is signed.
+A reader may have the installed file mapped, so deltas are never applied in place. The result is byte for
+byte the bundle that the publisher built, or an error; its SHA-256 is signed.
 """
 
-import mmap
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,13 +15,13 @@ from iii_client.filters.bundle import (
     Buffer,
     BundleSection,
     parse_bundle,
-    put_count,
-    put_sequence,
+    renamed,
 )
 from iii_client.filters.delta import Delta, SectionDelta
 from iii_client.filters.rice import Positions
 
-_CHUNK_BYTES = 1 << 22
+#: A multiple of `ALIGNMENT_BYTES`.
+_PIECE_BYTES = 1 << 22
 
 
 def delta_between(old: Buffer, new: Buffer) -> Delta:
@@ -60,29 +60,45 @@ def delta_between(old: Buffer, new: Buffer) -> Delta:
     )
 
 
-def apply_delta(bundle: bytearray | mmap.mmap, delta: Delta) -> None:
-    """Set a delta's bits in a copy of the bundle that it starts from; it becomes the later release.
+def apply_deltas(bundle: Buffer, deltas: Sequence[Delta]) -> Iterator[bytes]:
+    """The bundle that results from deltas, one after the other, in pieces; `bundle` is only read.
 
-    When an error is raised, the copy may be half changed: throw it away.
+    Holds a piece and the positions in memory, never the bundle: an update runs beside uploads.
 
     Raises:
-        FilterFormatError: the copy is no bundle, or not the one that the delta was made for: another
-            release, section or layout, a bit that is set already, or more keys than a section has room for.
+        FilterFormatError: the bundle is none, or not the one that the deltas were made for: another release,
+            section or layout, a bit that is set already, or more keys than a section has room for. It may
+            be raised after some pieces: throw them away.
     """
-    present = parse_bundle(memoryview(bundle))
-    if (present.release.epoch, present.release.sequence) != (delta.epoch, delta.from_sequence):
-        raise FilterFormatError(
-            f"a delta for release {delta.epoch}.{delta.from_sequence}, this is {present.release}"
-        )
-    rows = {section.name: index for index, section in enumerate(present.sections)}
-    for change in delta.sections:
-        if change.name not in rows:
-            raise FilterFormatError(f"a delta for section {change.name}, which this release has not")
-        section = present.sections[rows[change.name]]
-        _check(section, change)
-        _set_bits(bundle, section, change)
-        put_count(bundle, row=rows[change.name], section=section, count=change.count)
-    put_sequence(bundle, delta.to_sequence)
+    present = parse_bundle(bundle)
+    sequence, counts = present.release.sequence, {s.name: s.header.count for s in present.sections}
+    sections = {section.name: section for section in present.sections}
+    added: list[Positions] = []
+    for delta in deltas:
+        if (present.release.epoch, sequence) != (delta.epoch, delta.from_sequence):
+            raise FilterFormatError(
+                f"a delta for release {delta.epoch}.{delta.from_sequence}, this is "
+                f"{present.release.epoch}.{sequence}"
+            )
+        for change in delta.sections:
+            if change.name not in sections:
+                raise FilterFormatError(f"a delta for section {change.name}, which this release has not")
+            _check(sections[change.name], change, held=counts[change.name])
+            counts[change.name] = change.count
+            added.append(change.positions + (sections[change.name].offset + BloomHeader.SIZE_BYTES) * 8)
+        sequence = delta.to_sequence
+    bits = np.sort(np.concatenate(added)) if added else np.empty(0, np.int64)
+    if (np.diff(bits) == 0).any():
+        raise FilterFormatError("two deltas set one bit")
+    fields = list(renamed(sequence, counts, present.sections))
+    for start in range(0, present.size_bytes, _PIECE_BYTES):
+        piece = bytearray(bundle[start : start + _PIECE_BYTES])
+        for at, value in fields:
+            if start <= at < start + len(piece):
+                piece[at - start : at - start + len(value)] = value
+        first, last = np.searchsorted(bits, [start * 8, (start + len(piece)) * 8])
+        _set_bits(piece, bits[first:last] - start * 8)
+        yield bytes(piece)
 
 
 def lost_bits(old: Buffer, new: Buffer) -> int:
@@ -100,28 +116,25 @@ def lost_bits(old: Buffer, new: Buffer) -> int:
     )
 
 
-def _check(section: BundleSection, change: SectionDelta) -> None:
-    header = section.header
-    size_bits = header.slices * header.bits_per_slice
+def _check(section: BundleSection, change: SectionDelta, *, held: int) -> None:
+    size_bits = section.header.slices * section.header.bits_per_slice
     if change.size_bits != size_bits:
         raise FilterFormatError(
             f"a delta for {change.size_bits} bits of section {section.name}, it has {size_bits}"
         )
-    if not header.count < change.count <= header.capacity:
+    if not held < change.count <= section.header.capacity:
         raise FilterFormatError(
-            f"a delta to {change.count} keys of section {section.name}, which holds {header.count} and has "
-            f"room for {header.capacity}"
+            f"a delta to {change.count} keys of section {section.name}, which holds {held} and has room for "
+            f"{section.header.capacity}"
         )
 
 
-def _set_bits(bundle: bytearray | mmap.mmap, section: BundleSection, change: SectionDelta) -> None:
-    start = section.offset + BloomHeader.SIZE_BYTES
-    # Let go of the view at the end: while one exists, a map cannot be closed.
-    bits = np.frombuffer(bundle, np.uint8)[start : section.offset + section.size_bytes]
-    places, masks = change.positions >> 3, np.uint8(1) << (change.positions & 7).astype(np.uint8)
+def _set_bits(piece: bytearray, positions: Positions) -> None:
+    bits = np.frombuffer(piece, np.uint8)
+    places, masks = positions >> 3, np.uint8(1) << (positions & 7).astype(np.uint8)
     already = int(np.count_nonzero(bits[places] & masks))
     if already:
-        raise FilterFormatError(f"{already} bits of section {section.name} are set already")
+        raise FilterFormatError(f"{already} bits that a delta sets are set already")
     np.bitwise_or.at(bits, places, masks)
 
 
@@ -148,8 +161,8 @@ def _bits(bundle: Buffer, section: BundleSection) -> NDArray[np.uint8]:
 def _lost(old: NDArray[np.uint8], new: NDArray[np.uint8]) -> int:
     return sum(
         int(np.unpackbits(gone[gone != 0]).sum())
-        for start in range(0, len(old), _CHUNK_BYTES)
-        for gone in [old[start : start + _CHUNK_BYTES] & ~new[start : start + _CHUNK_BYTES]]
+        for start in range(0, len(old), _PIECE_BYTES)
+        for gone in [old[start : start + _PIECE_BYTES] & ~new[start : start + _PIECE_BYTES]]
     )
 
 

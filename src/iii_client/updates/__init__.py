@@ -6,12 +6,14 @@ current release from `LiveFilter` and never wait for an update.
 
 from typing import TYPE_CHECKING, Any
 
-from iii_client.updates.store import FilterStore, LiveFilter
+from iii_client.updates.live import LiveFilter
+from iii_client.updates.negatives import RecentNegatives
+from iii_client.updates.store import FilterStore
 
 if TYPE_CHECKING:
     from iii_client.updates.updater import Updater, UpdateReport
 
-__all__ = ["FilterStore", "LiveFilter", "UpdateReport", "Updater"]
+__all__ = ["FilterStore", "LiveFilter", "RecentNegatives", "UpdateReport", "Updater"]
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from iii_client.errors import FilterError
+from iii_client.errors import UpdateRunningError
 
 #: How often a waiting process looks whether the lock is free.
 _LOCK_POLL_S = 0.05
@@ -71,7 +71,7 @@ def exclusive_lock(path: Path, *, timeout_s: float) -> Iterator[None]:
     """Hold the lock file at `path`; the kernel frees it when the process dies, however it dies.
 
     Raises:
-        FilterError: another process held it for all of `timeout_s`.
+        UpdateRunningError: another process held it for all of `timeout_s`.
     """
     deadline = time.monotonic() + timeout_s
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -82,7 +82,7 @@ def exclusive_lock(path: Path, *, timeout_s: float) -> Iterator[None]:
                 break
             except BlockingIOError:
                 if time.monotonic() >= deadline:
-                    raise FilterError(
+                    raise UpdateRunningError(
                         f"another process has held the lock for {timeout_s:.0f} s",
                         hint="Another update is running; if none should be, look for a hanging process.",
                     ) from None

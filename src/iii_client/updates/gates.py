@@ -4,16 +4,21 @@ A stolen or careless key must not be able to install a filter that finds nothing
 older than what was seen, that means two things under one name, or that would disclose the list.
 """
 
+import mmap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from iii_client.errors import FilterFormatError, GateError, RollbackError
-from iii_client.filters import NearSections, open_bundle
+from iii_client.filters import Bundle, ExactSections, NearSections, open_bundle
 from iii_client.filters.bundle import MAX_BUNDLE_BYTES
+from iii_client.filters.delta import MAX_DELTA_BYTES
+from iii_client.filters.exact_fill import check_exact_fill
 from iii_client.filters.near_fill import check_fill
 from iii_client.filters.near_segment import NearSegment
-from iii_client.model import Release
-from iii_client.updates.signed_base import MAX_FILL_PERMILLE, SignedBase
+from iii_client.filters.patching import lost_bits
+from iii_client.model import Release, ReleaseId, SectionInfo
+from iii_client.updates.signed_base import SignedBase
 from iii_client.updates.signed_near import SignedSegment
 
 #: All near segments of a release. At 32 bytes a hash room for 130 million, which nobody lists.
@@ -22,8 +27,16 @@ MAX_NEAR_BYTES = 4 << 30
 _STAYS = "The filter in use stays. Tell the publisher of the filter."
 
 
-def check_order(offered: Release, installed: Release | None, *, min_epoch: int) -> None:
+def check_order(
+    offered: Release, installed: Release | None, *, min_epoch: int, digests: Sequence[str]
+) -> None:
     """No older release than was required or seen, no second one under the same name, no segment rebuilt.
+
+    Args:
+        offered: the newest release.
+        installed: the one in use.
+        min_epoch: as configured.
+        digests: SHA-256 of the offered epoch's bundle at sequence 0, 1, and so on.
 
     Raises:
         RollbackError: it is older.
@@ -37,11 +50,14 @@ def check_order(offered: Release, installed: Release | None, *, min_epoch: int) 
     if installed is None:
         return
     if offered.id < installed.id:
+        left_out = " and leaves out deltas" if offered.id.epoch == installed.id.epoch else ""
         raise RollbackError(
-            f"the repository offers release {offered.id}, {installed.id} is installed", hint=_STAYS
+            f"the repository offers release {offered.id}{left_out}, {installed.id} is installed", hint=_STAYS
         )
-    if offered.id == installed.id and _meaning(offered) != _meaning(installed):
-        raise GateError(f"the repository offers other bytes as release {offered.id}", hint=_STAYS)
+    if offered.id.epoch == installed.id.epoch and _meaning(
+        offered, digests[installed.id.sequence]
+    ) != _meaning(installed, installed.sha256):
+        raise GateError(f"the repository offers other bytes as release {installed.id}", hint=_STAYS)
     known = {segment.name: segment.sha256 for segment in installed.near}
     for segment in offered.near:
         # Two builds of one segment side by side would disclose its hashes to whoever has both.
@@ -49,7 +65,7 @@ def check_order(offered: Release, installed: Release | None, *, min_epoch: int) 
             raise GateError(f"the repository offers another build of {segment.name}", hint=_STAYS)
 
 
-def check_sizes(release: Release) -> None:
+def check_sizes(release: Release, *, largest_delta: int) -> None:
     """Refuse files that are larger than any filter, before a byte of them is fetched.
 
     Raises:
@@ -59,13 +75,22 @@ def check_sizes(release: Release) -> None:
     for what, size, most in (
         ("the filter has", release.size_bytes, MAX_BUNDLE_BYTES),
         ("the near segments have", near_bytes, MAX_NEAR_BYTES),
+        ("a delta has", largest_delta, MAX_DELTA_BYTES),
     ):
         if size > most:
             raise GateError(f"{what} {size} bytes, at most {most} are allowed", hint=_STAYS)
 
 
-def check_bundle(file: Path, signed: SignedBase) -> None:
+def check_bundle(file: Path, signed: SignedBase, release: ReleaseId) -> tuple[Bundle, ExactSections]:
     """The bundle is a filter, the one described, finds what it must, and not far more. Reads all of it.
+
+    Args:
+        file: the bundle, which nothing else changes.
+        signed: the base that it is, or that its deltas stand on.
+        release: which it must be.
+
+    Returns:
+        What it holds.
 
     Raises:
         GateError: it is not.
@@ -74,9 +99,10 @@ def check_bundle(file: Path, signed: SignedBase) -> None:
         bundle, exact = open_bundle(file)
     except FilterFormatError as error:
         raise GateError(f"the signed file is no filter: {error}", hint=error.hint or _STAYS) from error
-    if bundle.release != signed.release:
-        raise GateError(f"the signed file holds release {bundle.release}, not {signed.release}", hint=_STAYS)
-    if tuple(section.info for section in bundle.sections) != signed.sections:
+    if bundle.release != release:
+        raise GateError(f"the signed file holds release {bundle.release}, not {release}", hint=_STAYS)
+    sections = tuple(section.info for section in bundle.sections)
+    if sections != signed.sections and not (release.sequence and _grown(signed.sections, sections)):
         raise GateError("the sections of the file are not the ones described", hint=_STAYS)
     missed = sum(canary not in exact for canary in signed.canaries)
     if missed:
@@ -85,13 +111,30 @@ def check_bundle(file: Path, signed: SignedBase) -> None:
         )
     # Every false positive tells the service the hash of an innocent file, so a careless publisher may ask
     # for less than our own cap and not for more.
-    most = min(signed.max_fill_permille, MAX_FILL_PERMILLE)
-    for algorithm, fill in exact.fills().items():
-        if fill * 1000 > most:
-            raise GateError(
-                f"section {algorithm} is filled to {fill:.3f}, at most {most / 1000:.3f} is allowed",
-                hint=_STAYS,
-            )
+    for algorithm, section in exact.sections:
+        try:
+            check_exact_fill(section, name=str(algorithm), max_fill=signed.max_fill_permille / 1000)
+        except GateError as error:
+            raise GateError(str(error), hint=_STAYS) from error
+    return bundle, exact
+
+
+def check_superset(older: Path, newer: Path) -> None:
+    """Within an epoch no bit is ever lost: every hash that was found is found. Reads both files.
+
+    Raises:
+        GateError: one is.
+    """
+    views = []
+    for path in (older, newer):
+        with path.open("rb") as file:
+            views.append(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)))
+    try:
+        lost = lost_bits(*views)
+    except FilterFormatError as error:
+        raise GateError(f"the releases of one epoch differ: {error}", hint=_STAYS) from error
+    if lost:
+        raise GateError(f"{lost} bits that are set in the filter in use would be lost", hint=_STAYS)
 
 
 def check_segment(file: Path, signed: SignedSegment) -> None:
@@ -125,6 +168,14 @@ def check_together(files: Sequence[Path]) -> None:
         raise GateError(f"the near segments do not fit together: {error}", hint=_STAYS) from error
 
 
-def _meaning(release: Release) -> tuple[object, ...]:
+def _meaning(release: Release, sha256: str) -> tuple[object, ...]:
     """What a release's name stands for: caches and stored checks are keyed by it."""
-    return (release.sha256, release.near, release.withdrawn)
+    return (sha256, release.near, release.withdrawn)
+
+
+def _grown(before: Sequence[SectionInfo], after: Sequence[SectionInfo]) -> bool:
+    """Whether the sections are the same, each with as many keys or more, and room for them."""
+    return len(before) == len(after) and all(
+        replace(now, count=was.count) == was and was.count <= now.count <= was.capacity
+        for was, now in zip(before, after, strict=True)
+    )

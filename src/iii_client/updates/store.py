@@ -15,11 +15,9 @@ when it has changed; at every moment, also after a crash, `current` names comple
 """
 
 import hashlib
-import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from iii_client.errors import FilterFormatError, LengthOrHashError, NoFilterError
@@ -31,40 +29,44 @@ from iii_client.filters import (
     open_snapshot,
     utc_now,
 )
-from iii_client.model import NearInfo, Release, ReleaseId
+from iii_client.model import NO_RELEASE, NearInfo, Release, ReleaseId
 from iii_client.updates.durable import exclusive_lock, install_durably, replace_durably
-from iii_client.updates.fields import moment, number, rows, rows_if_any, sha256, text
-from iii_client.updates.signed_base import (
-    MAX_CANARIES,
-    MAX_SECTIONS,
-    canary_from_json,
-    canary_to_json,
-    section_from_json,
-    section_to_json,
-)
-from iii_client.updates.signed_coverage import (
-    coverage_from,
-    coverage_to_json,
-    mapping_to_json,
-    mappings_from,
-)
-from iii_client.updates.signed_near import (
-    MAX_NEAR_SEGMENTS,
-    near_from_json,
-    near_to_json,
-    withdrawn_from,
-    withdrawn_to_json,
+from iii_client.updates.growth import Growth
+from iii_client.updates.holding import Holds
+from iii_client.updates.pointer import (
+    MAX_POINTER_BYTES,
+    Installed,
+    file_name,
+    parse_pointer,
+    pointer_to_bytes,
 )
 
 #: Another process's update may take its whole deadline.
 LOCK_TIMEOUT_S = 660.0
 
-#: Previous releases that stay on disk, for readers that still map them by name and for a rollback.
-KEPT_RELEASES = 2
+#: Epochs before the current one whose newest release stays on disk for a rollback; and the release before the
+#: current one stays, whatever its epoch.
+KEPT_EPOCHS = 2
 
-#: 8,192 withdrawn hashes take 0.6 MB of it, coverage and mappings at most as much.
-MAX_POINTER_BYTES = 2 << 20
-POINTER_VERSION = 1
+#: The steps of an installation, in their order. A crash at any of them leaves a complete release in use.
+CRASH_POINTS = (
+    "locked",
+    "metadata refreshed",
+    "segment judged",
+    "segment installed",
+    "base downloaded",
+    "deltas downloaded",
+    "bundle copied",
+    "deltas applied",
+    "bundle judged",
+    "bundle installed",
+    "bundle described",
+    "pointer replaced",
+    "older releases removed",
+)
+
+#: Told the name of each step when it is done.
+Reached = Callable[[str], None]
 
 _UPDATE_HINT = "Run: iii-client filter update"
 _READ_BYTES = 1 << 20
@@ -72,19 +74,18 @@ _READ_BYTES = 1 << 20
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Installed:
-    """What the pointer says: the release and the name of its file."""
-
-    release: Release
-    file_name: str
-
-
 class FilterStore:
-    """The filter's files of one state directory. Nothing is created before something is written."""
+    """The filter's files of one state directory. Nothing is created before something is written.
 
-    def __init__(self, state_dir: Path) -> None:
+    Args:
+        state_dir: the state directory; the filter lies in `filter/` below it.
+        reached: told each of `CRASH_POINTS`; tests kill the process there.
+    """
+
+    def __init__(self, state_dir: Path, *, reached: Reached = lambda _: None) -> None:
         self._dir = state_dir / "filter"
+        self.reached = reached
+        self.holds = Holds(self._dir)
 
     @property
     def metadata_dir(self) -> Path:
@@ -96,12 +97,17 @@ class FilterStore:
         """Where a file grows until it is verified; on the same file system as the releases."""
         return self._dir / "downloads"
 
+    @property
+    def schedule_path(self) -> Path:
+        """Where all processes of the host keep when to update next."""
+        return self._dir / "schedule"
+
     @contextmanager
     def lock(self, *, timeout_s: float = LOCK_TIMEOUT_S) -> Iterator[None]:
         """Hold while changing anything, one process at a time; makes the directories.
 
         Raises:
-            FilterError: another process did not let go in time.
+            UpdateRunningError: another process did not let go in time.
             OSError: the directories cannot be written.
         """
         for directory in (
@@ -114,6 +120,8 @@ class FilterStore:
         ):
             directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with exclusive_lock(self._dir / "lock", timeout_s=timeout_s):
+            self._sweep()
+            self.reached("locked")
             yield
 
     def installed(self) -> Release:
@@ -124,6 +132,14 @@ class FilterStore:
             FilterFormatError: the pointer is damaged.
         """
         return self._pointer().release
+
+    def growth(self) -> tuple[Growth, ...]:
+        """What deltas added lately, as the pointer says.
+
+        Raises:
+            NoFilterError, FilterFormatError: as `installed`.
+        """
+        return self._pointer().growth
 
     def snapshot(
         self, clock: Clock = utc_now, *, orientations: tuple[Orientation, ...] = DEFAULT_ORIENTATIONS
@@ -166,20 +182,7 @@ class FilterStore:
             NoFilterError: none is installed, or a file is missing.
             LengthOrHashError: the bytes are not the signed ones.
         """
-        pointer = self._pointer()
-        release = pointer.release
-        files = [(self._releases / pointer.file_name, release.size_bytes, release.sha256)]
-        files += [(self.near_file(segment), segment.size_bytes, segment.sha256) for segment in release.near]
-        for path, size_bytes, digest in files:
-            try:
-                is_signed = _has_digest(path, size_bytes, digest)
-            except OSError as error:
-                raise NoFilterError(
-                    f"the installed filter cannot be read: {error.strerror}", hint=_UPDATE_HINT
-                ) from error
-            if not is_signed:
-                raise LengthOrHashError("the installed filter is not the signed one", hint=_UPDATE_HINT)
-        return release
+        return self._verified(self._pointer().release)
 
     def near_file(self, segment: NearInfo) -> Path:
         """Where a near segment lies, or will lie."""
@@ -200,24 +203,68 @@ class FilterStore:
         """
         temporary.chmod(0o600)
         install_durably(temporary, self.near_file(segment))
+        self.reached("segment installed")
 
-    def install(self, temporary: Path, release: Release) -> None:
+    def install(self, temporary: Path, release: Release, *, growth: Iterable[Growth] = ()) -> None:
         """Make a verified bundle, and the near segments that lie here, the current release. Call under the
         lock.
+
+        Args:
+            temporary: the bundle; it is moved.
+            release: what it is.
+            growth: what deltas added within the last day.
 
         Raises:
             OSError: it could not be written; the release in use stays.
         """
-        name = _file_name(release)
+        name, pointer = file_name(release), pointer_to_bytes(release, growth)
+        before = self._current_name()
         temporary.chmod(0o600)
         install_durably(temporary, self._releases / name)
-        replace_durably(self._described(name), _pointer_to_bytes(release))
-        replace_durably(self._current, _pointer_to_bytes(release))
-        self._prune(keep=name)
+        self.reached("bundle installed")
+        replace_durably(self._described(name), pointer)
+        self.reached("bundle described")
+        replace_durably(self._current, pointer)
+        self.reached("pointer replaced")
+        self._prune(current=name, before=before)
+        self.reached("older releases removed")
 
     def confirm(self, release: Release) -> None:
         """Note newer signing times of the release that is installed already. Call under the lock."""
-        replace_durably(self._current, _pointer_to_bytes(release))
+        replace_durably(self._current, pointer_to_bytes(release, self.growth()))
+
+    def bundle_file(self, release: Release) -> Path:
+        """Where the bundle of a release lies, or would lie. Never write to it: readers have it mapped."""
+        return self._releases / file_name(release)
+
+    def has_bundle(self, release: Release) -> bool:
+        """Whether the bundle of a release lies here, byte for byte; reads all of it."""
+        try:
+            return _has_digest(self.bundle_file(release), release.size_bytes, release.sha256)
+        except OSError:
+            return False
+
+    def older(self) -> list[Release]:
+        """The releases on disk that can be rolled back to: before the current one, newest first.
+
+        Raises:
+            NoFilterError, FilterFormatError: as `installed`.
+        """
+        current = self.installed().id
+        found = [release for path in self._bundles() if (release := self._described_release(path.name))]
+        return sorted((r for r in found if r.id < current), key=lambda r: r.id, reverse=True)
+
+    def roll_back(self, release: Release) -> None:
+        """Make an older release of `older` the current one, after reading all of it. Call under the lock.
+
+        Raises:
+            NoFilterError: a file of it is missing.
+            LengthOrHashError: its bytes are not the signed ones; the release in use stays.
+            OSError: the pointer could not be written.
+        """
+        self._verified(release)
+        replace_durably(self._current, pointer_to_bytes(release))
+        self.reached("pointer replaced")
 
     def stamp(self) -> tuple[int, int, int]:
         """Changes whenever the pointer does; costs one `stat`. Zeros when there is no pointer."""
@@ -239,37 +286,69 @@ class FilterStore:
                 hint="Check the permissions and the disk of III_STATE_DIR.",
             ) from error
         try:
-            return _parse_pointer(content)
+            return parse_pointer(content)
         except (KeyError, TypeError, ValueError, RecursionError) as error:
             raise FilterFormatError(
                 f"the pointer to the installed filter is damaged ({type(error).__name__})", hint=_UPDATE_HINT
             ) from None
 
-    def _prune(self, *, keep: str) -> None:
-        """Remove all but the newest releases, and near segments that none of them has.
+    def _verified(self, release: Release) -> Release:
+        files = [(self._releases / file_name(release), release.size_bytes, release.sha256)]
+        files += [(self.near_file(segment), segment.size_bytes, segment.sha256) for segment in release.near]
+        for path, size_bytes, digest in files:
+            try:
+                is_signed = _has_digest(path, size_bytes, digest)
+            except OSError as error:
+                raise NoFilterError(
+                    f"the installed filter cannot be read: {error.strerror}", hint=_UPDATE_HINT
+                ) from error
+            if not is_signed:
+                raise LengthOrHashError("the installed filter is not the signed one", hint=_UPDATE_HINT)
+        return release
+
+    def _prune(self, *, current: str, before: str | None) -> None:
+        """Remove releases that nobody rolls back to, and near segments that none of the others has.
 
         A reader that maps a removed file keeps its bytes.
         """
-        bundles = [path for path in self._releases.glob("*.bundle") if path.name != keep]
-        bundles.sort(key=lambda path: path.stat().st_mtime_ns, reverse=True)
-        for path in bundles[KEPT_RELEASES:]:
-            path.unlink(missing_ok=True)
-            self._described(path.name).unlink(missing_ok=True)
-        needed = {
-            self.near_file(segment)
-            for name in (keep, *(path.name for path in bundles[:KEPT_RELEASES]))
-            for segment in self._near_of(name)
-        }
+        newest: dict[int, str] = {}
+        epoch = _release_of(current).epoch
+        for path in sorted(self._bundles(), key=lambda path: _release_of(path.name)):
+            if _release_of(path.name).epoch < epoch:
+                newest[_release_of(path.name).epoch] = path.name
+        kept = {current, before, *(newest[e] for e in sorted(newest, reverse=True)[:KEPT_EPOCHS])}
+        for path in self._bundles():
+            if path.name not in kept:
+                path.unlink(missing_ok=True)
+                self._described(path.name).unlink(missing_ok=True)
+        left = [self._described_release(path.name) for path in self._bundles()]
+        needed = {self.near_file(segment) for release in left if release for segment in release.near}
         for path in self._near.iterdir():
             if path not in needed:
                 path.unlink(missing_ok=True)
 
-    def _near_of(self, name: str) -> tuple[NearInfo, ...]:
-        """The near segments of a release on disk; none when its description is lost: then it is not whole."""
+    def _sweep(self) -> None:
+        """Remove what a killed process left half written; nothing else ever has such a name."""
+        for directory in (self._dir, self._releases, self._near):
+            for path in directory.glob(".*.new"):
+                path.unlink(missing_ok=True)
+
+    def _bundles(self) -> list[Path]:
+        return list(self._releases.glob("*.bundle"))
+
+    def _current_name(self) -> str | None:
         try:
-            return _parse_pointer(self._described(name).read_bytes()).release.near
+            return self._pointer().file_name
+        except (NoFilterError, FilterFormatError):
+            return None
+
+    def _described_release(self, name: str) -> Release | None:
+        """A release on disk as it was described; None when its description is lost: then it is not whole."""
+        try:
+            described = parse_pointer(self._described(name).read_bytes())
         except (OSError, KeyError, TypeError, ValueError, RecursionError):
-            return ()
+            return None
+        return described.release if described.file_name == name else None
 
     def _described(self, name: str) -> Path:
         return (self._releases / name).with_suffix(".json")
@@ -287,110 +366,12 @@ class FilterStore:
         return self._dir / "current"
 
 
-class LiveFilter:
-    """Always the current release (a `protocols.FilterSource`): remaps by itself after an update.
-
-    Asking costs a `stat`. Thread-safe; one is enough for a process, and it survives a fork. When a new
-    pointer or file turns out to be damaged, the release in use stays in use and the fault is logged: it
-    still finds everything that it lists, and its age is seen.
-
-    Args:
-        store: where releases are installed.
-        orientations: views that each picture is asked as in the near segments.
-        clock: tells how old a release is.
-    """
-
-    def __init__(
-        self,
-        store: FilterStore,
-        *,
-        orientations: tuple[Orientation, ...] = DEFAULT_ORIENTATIONS,
-        clock: Clock = utc_now,
-    ) -> None:
-        self._store = store
-        self._orientations = orientations
-        self._clock = clock
-        self._state: tuple[tuple[int, int, int], FilterSnapshot] | None = None
-
-    def current(self) -> FilterSnapshot:
-        """The newest installed release.
-
-        Raises:
-            NoFilterError: none is installed.
-            FilterFormatError: it is damaged and there is none before it.
-        """
-        # Without a lock: one held by another thread during a fork would stay locked in the child. Threads
-        # that race here open one snapshot too many, which is dropped; whatever stamp stays is the true one
-        # or differs from the next, which opens again.
-        state = self._state
-        stamp = self._store.stamp()
-        if state is not None and state[0] == stamp:
-            return state[1]
-        try:
-            # The stamp is older than what is read: a change in between is seen at the next call.
-            snapshot = self._store.snapshot(self._clock, orientations=self._orientations)
-        except (NoFilterError, FilterFormatError) as error:
-            if state is None:
-                raise
-            logger.warning(
-                "the installed filter cannot be opened, release %s stays in use: %s", state[1].release, error
-            )
-            snapshot = state[1]
-        self._state = (stamp, snapshot)
-        return snapshot
-
-
-def _pointer_to_bytes(release: Release) -> bytes:
-    pointer = {
-        "version": POINTER_VERSION,
-        "release": str(release.id),
-        "file": _file_name(release),
-        "sha256": release.sha256,
-        "size_bytes": release.size_bytes,
-        "signed_at": release.signed_at.isoformat(),
-        "expires_at": release.expires_at.isoformat(),
-        "sections": [section_to_json(section) for section in release.sections],
-    }
-    if release.near:
-        pointer["near"] = [near_to_json(segment) for segment in release.near]
-    if release.withdrawn:
-        pointer["withdrawn"] = withdrawn_to_json(release.withdrawn)
-    if release.canaries:
-        pointer["canaries"] = [canary_to_json(canary) for canary in release.canaries]
-    if release.coverage:
-        pointer["coverage"] = [coverage_to_json(row) for row in release.coverage]
-    if release.mappings:
-        pointer["mappings"] = [mapping_to_json(mapping) for mapping in release.mappings]
-    return json.dumps(pointer, indent=1).encode()
-
-
-def _parse_pointer(content: bytes) -> Installed:
-    if len(content) > MAX_POINTER_BYTES:
-        raise ValueError("too long")
-    tree = json.loads(content)
-    if number(tree, "version", 1) != POINTER_VERSION:
-        raise ValueError("another version")
-    release = Release(
-        id=ReleaseId.parse(text(tree, "release")),
-        sections=tuple(section_from_json(row) for row in rows(tree, "sections", MAX_SECTIONS)),
-        size_bytes=number(tree, "size_bytes", 1),
-        sha256=sha256(tree, "sha256"),
-        signed_at=moment(tree, "signed_at"),
-        expires_at=moment(tree, "expires_at"),
-        near=tuple(near_from_json(row) for row in rows_if_any(tree, "near", MAX_NEAR_SEGMENTS)),
-        withdrawn=withdrawn_from(tree, "withdrawn"),
-        # An older library wrote none: its filter is not probed until the next update adds them.
-        canaries=tuple(canary_from_json(row) for row in rows_if_any(tree, "canaries", MAX_CANARIES)),
-        coverage=coverage_from(tree, "coverage"),
-        mappings=mappings_from(tree, "mappings"),
-    )
-    if text(tree, "file") != _file_name(release):
-        raise ValueError("the name of another file")
-    return Installed(release=release, file_name=_file_name(release))
-
-
-def _file_name(release: Release) -> str:
-    return f"{release.id}-{release.sha256[:16]}.bundle"
+def _release_of(name: str) -> ReleaseId:
+    """Which release a bundle is, by its name; the oldest when the name is none of ours."""
+    try:
+        return ReleaseId.parse(name.partition("-")[0])
+    except ValueError:
+        return NO_RELEASE
 
 
 def _has_digest(path: Path, size_bytes: int, digest: str) -> bool:

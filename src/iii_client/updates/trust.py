@@ -1,4 +1,4 @@
-"""Trust: which base the repository's keys vouch for now. A thin shell over TUF's client.
+"""Trust: which release the repository's keys vouch for now. A thin shell over TUF's client.
 
 One refresh is one `TrustedRepository`, made while the store's lock is held: TUF's constructor races with
 itself between processes, and it refreshes once in its life. It always starts from the pinned root, never
@@ -6,53 +6,41 @@ from what happens to be cached. TUF checks signatures, thresholds, versions, exp
 this file names what it refuses, and adds the signing time and the clock that is wrong.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from tuf.api.exceptions import (
-    BadVersionNumberError,
-    DownloadError,
-    DownloadHTTPError,
-    ExpiredMetadataError,
-    LengthOrHashMismatchError,
-    RepositoryError,
-    UnsignedMetadataError,
-)
+from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import Metadata, Root, TargetFile, Targets, Timestamp
 from tuf.api.serialization import DeserializationError
 from tuf.ngclient import Updater as TufUpdater
 from tuf.ngclient import UpdaterConfig
 
 from iii_client.errors import (
-    AuthenticationError,
     ConfigurationError,
     GateError,
-    IIIError,
-    LengthOrHashError,
     NoFilterError,
-    RollbackError,
-    ServiceError,
     SignatureError,
     StaleMetadataError,
-    TrustError,
-    WireFormatError,
 )
 from iii_client.filters import Clock
-from iii_client.model import CLOCK_TOLERANCE_S
+from iii_client.model import ReleaseId
 from iii_client.updates.durable import sync_tree
 from iii_client.updates.fetcher import RepositoryFetcher
+from iii_client.updates.naming import CLOCK_TOLERANCE, hours, named_errors
 from iii_client.updates.signed_base import SignedBase, base_path, newest_base
+from iii_client.updates.signed_delta import MAX_DELTAS, SignedDelta, delta_path, delta_sequences
 from iii_client.updates.signed_near import NearTarget, SignedSegment
 
 #: Lifetime of snapshot and timestamp: expiry minus this is the signing time, which ages the filter.
 ONLINE_LIFETIME = timedelta(days=7)
 
-#: Largest clock difference that is put down to bad luck.
-CLOCK_TOLERANCE = timedelta(seconds=CLOCK_TOLERANCE_S)
+#: Lifetime of what the offline targets key signs: expiry minus this is when it signed.
+TARGETS_LIFETIME = timedelta(days=120)
+
+#: The one role that may sign deltas, delegated by the offline targets role.
+DELTA_ROLE = "delta"
 
 MAX_ROOT_BYTES = 512_000
 
@@ -97,19 +85,31 @@ class TrustedSegment:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TrustedDelta:
+    """A delta: what the online key says about it, and its file."""
+
+    signed: SignedDelta
+    file: TrustedFile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TrustedBase:
-    """The base that the repository vouches for.
+    """The newest base that the repository vouches for, and what stands on it.
 
     Attributes:
         signed: what the offline key says about it.
         file: the bundle of its exact sections.
         segments: its near segments, in the order in which it names them.
+        deltas: of its epoch, in order: the one at index n leads to sequence n + 1.
+        published_at: when its offline key signed it; later than that when it does not say.
         signed_at, expires_at: of the timestamp, which says that nothing newer exists.
     """
 
     signed: SignedBase
     file: TrustedFile
     segments: tuple[TrustedSegment, ...]
+    deltas: tuple[TrustedDelta, ...]
+    published_at: datetime
     signed_at: datetime
     expires_at: datetime
 
@@ -134,6 +134,7 @@ class TrustedRepository:
     ) -> None:
         self._url = url
         self._metadata_dir = metadata_dir
+        self._fetcher = fetcher
         parse_root(root)
         with named_errors(fetcher):
             self._tuf = TufUpdater(
@@ -150,20 +151,22 @@ class TrustedRepository:
         timestamp = Metadata[Timestamp].from_file(str(metadata_dir / "timestamp.json"))
         self.expires_at = timestamp.signed.expires
         self.signed_at = self.expires_at - ONLINE_LIFETIME
+        self.minimum_wait_s = _minimum_wait_s(timestamp.signed)
         ahead = self.signed_at - clock()
         if ahead > CLOCK_TOLERANCE:
             raise StaleMetadataError(
-                f"the metadata was signed {_hours(ahead)} in the future: this machine's clock is behind",
+                f"the metadata was signed {hours(ahead)} in the future: this machine's clock is behind",
                 hint=f"Set this machine's clock (NTP), then update again. {_STAYS}",
             )
 
     def base(self) -> TrustedBase:
-        """The newest base, with the near segments that it names.
+        """The newest base, with the near segments that it names and the deltas of its epoch.
 
         Raises:
             NoFilterError: nothing is published yet.
             SignatureError: nobody vouches for a part of it.
-            GateError: its signed description is nonsense.
+            GateError: its signed description is nonsense, or a delta is missing between two others.
+            StaleMetadataError, TransportError, ServiceError: of the deltas' own metadata.
         """
         targets = Metadata[Targets].from_file(str(self._metadata_dir / "targets.json"))
         epoch = newest_base(targets.signed.targets)
@@ -174,12 +177,15 @@ class TrustedRepository:
         path = base_path(epoch)
         target = self._target(path)
         signed = SignedBase.from_custom(target.unrecognized_fields.get("custom"))
-        if signed.release.epoch != epoch or target.hashes.get("sha256") != signed.sha256:
+        named = (signed.release, signed.sha256)
+        if named != (ReleaseId(epoch=epoch, sequence=0), target.hashes.get("sha256")):
             raise GateError("the signed description contradicts its target", hint=_STAYS)
         return TrustedBase(
             signed=signed,
             file=self._file(path, target, signed.sha256),
             segments=tuple(map(self._segment, signed.near)),
+            deltas=self._deltas(epoch, targets.signed),
+            published_at=signed.published_at or targets.signed.expires - TARGETS_LIFETIME,
             signed_at=self.signed_at,
             expires_at=self.expires_at,
         )
@@ -194,6 +200,35 @@ class TrustedRepository:
         if not named == signed.target == offered:
             raise GateError("a near segment is not the one that the release names", hint=_STAYS)
         return TrustedSegment(signed=signed, file=self._file(named.path, target, named.sha256))
+
+    def _deltas(self, epoch: int, targets: Targets) -> tuple[TrustedDelta, ...]:
+        """The deltas of an epoch, without a gap from 1 on. Bases are never looked for here: a delta role that
+        claims one is not listened to."""
+        delegations = targets.delegations
+        if delegations is None or DELTA_ROLE not in (delegations.roles or {}):
+            return ()
+        with named_errors(self._fetcher):
+            # Whatever it finds: asking makes TUF fetch and verify the role's metadata.
+            self._tuf.get_targetinfo(delta_path(ReleaseId(epoch=epoch, sequence=1)))
+        sync_tree(self._metadata_dir)
+        delta = Metadata[Targets].from_file(str(self._metadata_dir / f"{DELTA_ROLE}.json"))
+        sequences = delta_sequences(delta.signed.targets, epoch)
+        if sequences != list(range(1, len(sequences) + 1)):
+            raise GateError("the repository leaves out a delta between two others", hint=_STAYS)
+        if len(sequences) > MAX_DELTAS:
+            raise GateError(
+                f"{len(sequences)} deltas in one epoch, at most {MAX_DELTAS} are allowed", hint=_STAYS
+            )
+        return tuple(self._delta(ReleaseId(epoch=epoch, sequence=sequence)) for sequence in sequences)
+
+    def _delta(self, release: ReleaseId) -> TrustedDelta:
+        path = delta_path(release)
+        target = self._target(path)
+        signed = SignedDelta.from_custom(target.unrecognized_fields.get("custom"))
+        digest = target.hashes.get("sha256", "")
+        if signed.release != release or not digest:
+            raise GateError("the signed description of a delta contradicts its target", hint=_STAYS)
+        return TrustedDelta(signed=signed, file=self._file(path, target, digest))
 
     def _target(self, path: str) -> TargetFile:
         with named_errors(None):
@@ -226,75 +261,7 @@ def parse_root(root: bytes) -> Metadata[Root]:
     return metadata
 
 
-@contextmanager
-def named_errors(fetcher: RepositoryFetcher | None) -> Iterator[None]:
-    """Every error of TUF under a name of ours, with what to do."""
-    try:
-        yield
-    except (RepositoryError, DownloadError, DeserializationError) as error:
-        raise _name(error, fetcher) from error
-
-
-def _name(error: Exception, fetcher: RepositoryFetcher | None) -> IIIError:
-    match error:
-        case UnsignedMetadataError():
-            return SignatureError(
-                "the repository's metadata is not signed by the pinned root's keys",
-                hint="Check that III_FILTER_ROOT and III_FILTER_URL belong together. If they do, somebody "
-                f"tampers with the connection: tell the publisher. {_STAYS}",
-            )
-        case BadVersionNumberError():
-            return RollbackError(
-                "the repository offers older metadata than was already seen",
-                hint=f"A mirror may lag, or somebody replays old files: tell the publisher. {_STAYS}",
-            )
-        case ExpiredMetadataError():
-            return _stale(fetcher)
-        case LengthOrHashMismatchError():
-            return LengthOrHashError(
-                "the bytes are not the signed bytes",
-                hint=f"Somebody or something changes files on the way: tell the publisher. {_STAYS}",
-            )
-        case DownloadHTTPError(status_code=403):
-            return AuthenticationError(
-                "the repository refused access (403)",
-                hint="Check III_FILTER_USERNAME and III_FILTER_PASSWORD, and whether access was revoked.",
-            )
-        case DownloadHTTPError():
-            return ServiceError(
-                "a file of the filter repository is missing (404)",
-                hint="Check III_FILTER_URL: `metadata/timestamp.json` must lie under it.",
-            )
-        case DownloadError():
-            return ServiceError(f"the download failed ({type(error).__name__})", hint=_STAYS)
-        case _ if isinstance(error, DeserializationError) or isinstance(
-            error.__cause__, DeserializationError
-        ):
-            return WireFormatError(
-                "the answer is not TUF metadata",
-                hint="Check III_FILTER_URL; a proxy or login page may answer in the repository's place.",
-            )
-        case _:
-            return TrustError(
-                f"the repository's metadata is inconsistent ({type(error).__name__})", hint=_STAYS
-            )
-
-
-def _stale(fetcher: RepositoryFetcher | None) -> StaleMetadataError:
-    skew = timedelta(seconds=(fetcher.clock_skew_s if fetcher else None) or 0.0)
-    if abs(skew) > CLOCK_TOLERANCE:
-        where = "ahead of" if skew > timedelta(0) else "behind"
-        return StaleMetadataError(
-            f"the metadata is expired by this machine's clock, which is {_hours(abs(skew))} {where} the "
-            "server's",
-            hint=f"Set this machine's clock (NTP), then update again. {_STAYS}",
-        )
-    return StaleMetadataError(
-        "the repository's metadata is expired",
-        hint="The publisher does not re-sign, or somebody holds newer files back: tell the publisher. "
-        f"{_STAYS}",
-    )
-
-
-def _hours(span: timedelta) -> str:
-    return f"{span.total_seconds() / 3600:.1f} h"
+def _minimum_wait_s(timestamp: Timestamp) -> float:
+    """How long the repository asks to be left alone; 0 when it does not say, or not in whole seconds."""
+    value = timestamp.unrecognized_fields.get("minimum_wait_s", 0)
+    return float(value) if type(value) is int and value > 0 else 0.0

@@ -1,16 +1,15 @@
 """Update: bring the installed filter up to date, or keep it and say why not.
 
-    lock → pinned root → TUF refresh → newest base → near segments that are not here → its bundle → install
+    lock → pinned root → TUF refresh → newest base and its deltas → fetch, judge, install (`installing.py`)
 
-Every file is downloaded, verified, and judged by gates that trust no signature (`gates.py`), before it is
-moved to where it is used. Whatever fails, the filter in use stays in use.
+Whatever fails, the filter in use stays in use, and when to try again is noted for all processes of the host.
 """
 
 import logging
-import os
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iii_client.config import FilterConfig
@@ -18,17 +17,29 @@ from iii_client.errors import (
     ConfigurationError,
     FilterError,
     FilterFormatError,
-    GateError,
+    HeldReleaseError,
+    IIIError,
     LengthOrHashError,
     NoFilterError,
+    RateLimitedError,
+    TrustError,
+    UpdateRunningError,
 )
 from iii_client.filters import Clock, utc_now
 from iii_client.model import NO_RELEASE, Release, ReleaseId
+from iii_client.updates.downloads import Downloads
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
-from iii_client.updates.gates import check_bundle, check_order, check_segment, check_sizes, check_together
+from iii_client.updates.gates import check_order, check_sizes
+from iii_client.updates.holding import check_hold
+from iii_client.updates.installing import Installer, release_of, stops
+from iii_client.updates.negatives import RecentNegatives
 from iii_client.updates.pinning import bind_pinned_root, check_pinned_root
-from iii_client.updates.store import FilterStore
-from iii_client.updates.trust import MAX_ROOT_BYTES, TrustedBase, TrustedFile, TrustedRepository, named_errors
+from iii_client.updates.schedule import Random, after_failure, after_success, read_schedule, write_schedule
+from iii_client.updates.store import LOCK_TIMEOUT_S, FilterStore, Reached
+from iii_client.updates.trust import MAX_ROOT_BYTES, TrustedRepository
+
+#: Told the kind of an alarm, and one sentence for a person.
+Alarm = Callable[[str, str], None]
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +71,9 @@ class Updater:
         state_dir: the state directory; the filter lies in `filter/` below it.
         clock: the present time.
         deadline_s: for one whole update, in seconds.
+        random: for the jitter of the schedule.
+        alarm: told a kind and a sentence when a human has to look: `release_held` or `filter_refused`.
+        reached: told each of `store.CRASH_POINTS`.
     """
 
     def __init__(
@@ -69,38 +83,99 @@ class Updater:
         *,
         clock: Clock = utc_now,
         deadline_s: float = DEADLINE_S,
+        random: Random = random.random,
+        alarm: Alarm = lambda _kind, _detail: None,
+        reached: Reached = lambda _: None,
     ) -> None:
+        self._alarm = alarm
         self._config = config
         self._clock = clock
         self._deadline_s = deadline_s
-        self.store = FilterStore(state_dir)
+        self._random = random
+        self._negatives = RecentNegatives(state_dir)
+        self.store = FilterStore(state_dir, reached=reached)
 
     def update(self) -> UpdateReport:
-        """Install the newest base that the repository's keys vouch for.
+        """Install the newest release that the repository's keys vouch for, now.
 
         Raises:
             ConfigurationError: address or pinned root is missing or wrong.
-            TrustError: something is not what was signed, or implausible although signed.
+            TrustError: something is not what was signed, or implausible although signed; `HeldReleaseError`
+                when a human has to decide.
             StaleMetadataError: the metadata is expired, or a clock is wrong.
             TransportError, ServiceError: the repository could not be reached, or refused.
             FilterError: another update is running, nothing is published, or the disk refused.
         """
+        root = self._pinned_root()
+        with self._locked(LOCK_TIMEOUT_S):
+            return self._noted_update(root)
+
+    def update_if_due(self) -> UpdateReport | None:
+        """The same when it is due, for timers and for any number of workers: one of them does it.
+
+        Returns:
+            None when it is not due, or another process is at it.
+
+        Raises:
+            As `update`.
+        """
+        if not self.is_due():
+            return None
+        root = self._pinned_root()
+        try:
+            with self._locked(0.0):
+                # Another process may have done it meanwhile.
+                return self._noted_update(root) if self.is_due() else None
+        except UpdateRunningError:
+            return None
+
+    def is_due(self) -> bool:
+        """Whether the last success, failure or wait is long enough ago."""
+        schedule = read_schedule(self.store.schedule_path)
+        return schedule is None or schedule.is_due(self._clock())
+
+    def _pinned_root(self) -> bytes:
         if not self._config.url:
             raise ConfigurationError(
                 "no filter repository is set",
                 hint="Set III_FILTER_URL to the address that the publisher of the filter gave you.",
             )
-        root = _read_root(self._config.root)
+        return _read_root(self._config.root)
+
+    @contextmanager
+    def _locked(self, timeout_s: float) -> Iterator[None]:
         try:
-            with self.store.lock():
-                return self._update(root)
+            with self.store.lock(timeout_s=timeout_s):
+                yield
         except OSError as error:
             raise FilterError(
                 f"the filter cannot be stored: {error.strerror or type(error).__name__}",
                 hint="Check the permissions and the free space of III_STATE_DIR. The filter in use stays.",
             ) from error
 
-    def _update(self, root: bytes) -> UpdateReport:
+    def _noted_update(self, root: bytes) -> UpdateReport:
+        """Update, and note for all processes when to try again."""
+        path, now = self.store.schedule_path, self._clock()
+        try:
+            report, minimum_wait_s = self._update(root)
+        except ConfigurationError:
+            # Nobody was asked; once it is set right, nothing should wait.
+            raise
+        except (IIIError, OSError) as error:
+            retry_after_s = error.retry_after_s if isinstance(error, RateLimitedError) else 0.0
+            schedule = after_failure(
+                read_schedule(path), now, random=self._random, retry_after_s=retry_after_s
+            )
+            write_schedule(path, schedule)
+            if isinstance(error, TrustError):
+                kind = "release_held" if isinstance(error, HeldReleaseError) else "filter_refused"
+                self._alarm(kind, f"{error}. {error.hint}")
+            raise
+        write_schedule(path, after_success(now, random=self._random, minimum_wait_s=minimum_wait_s))
+        return report
+
+    def _update(self, root: bytes) -> tuple[UpdateReport, float]:
+        """The report, and how long the repository asks to be left alone."""
         check_pinned_root(self.store.metadata_dir, root)
         fetcher = RepositoryFetcher(self._config, clock=self._clock, deadline_s=self._deadline_s)
         repository = TrustedRepository(
@@ -113,29 +188,35 @@ class Updater:
         # Only now: a wrong root that was never answered for must not bind the directory.
         bind_pinned_root(self.store.metadata_dir, root)
         base = repository.base()
-        installed = self._installed()
-        release = _as_release(base)
-        check_order(release, installed, min_epoch=self._config.min_epoch)
-        check_sizes(release)
-        changed = installed is None or installed.id != release.id or not self._is_intact()
+        self.store.reached("metadata refreshed")
+        before = self._installed()
+        offered = release_of(base, len(base.deltas))
+        check_order(
+            offered,
+            before,
+            min_epoch=self._config.min_epoch,
+            digests=[release_of(base, sequence).sha256 for sequence in range(len(base.deltas) + 1)],
+        )
+        check_sizes(offered, largest_delta=max((delta.file.size_bytes for delta in base.deltas), default=0))
+        hold = self.store.holds.read()
+        check_hold(hold, offered.id)
+        changed = before is None or before.id != offered.id or not self._is_intact()
         if changed:
-            self._forget_downloads(base)
-            self._fetch_segments(base, fetcher)
-            file = self._download(base.file, fetcher)
-            with _removed_if_refused(file):
-                check_bundle(file, base.signed)
-                check_together([self.store.near_file(segment) for segment in release.near])
-            self.store.install(file, release)
-            logger.info("installed filter release %s", release.id)
-        else:
-            self.store.confirm(release)
-        return UpdateReport(
-            release=release.id,
-            previous=installed.id if installed else NO_RELEASE,
+            downloads = Downloads(self.store.downloads_dir, fetcher)
+            installer = Installer(
+                self.store, base, downloads, negatives=self._negatives.load(), clock=self._clock
+            )
+            installer.bring(before, stops=stops(hold, before, offered.id))
+        elif before:
+            self.store.confirm(replace(offered, sections=before.sections))
+        report = UpdateReport(
+            release=offered.id,
+            previous=before.id if before else NO_RELEASE,
             changed=changed,
             bytes_fetched=fetcher.bytes_fetched,
             clock_skew_s=fetcher.clock_skew_s,
         )
+        return report, repository.minimum_wait_s
 
     def _installed(self) -> Release | None:
         try:
@@ -153,72 +234,6 @@ class Updater:
             logger.warning("%s; it is downloaded anew", error)
             return False
         return True
-
-    def _fetch_segments(self, base: TrustedBase, fetcher: RepositoryFetcher) -> None:
-        """Bring the near segments that are not here. Each is immutable: it is fetched and judged once, and
-        stays where it is if the rest of this update fails."""
-        for segment in base.segments:
-            info = segment.signed.info
-            if info.practice:
-                logger.warning("%s is a practice segment of %d hashes, for tests only", info.name, info.count)
-            if self.store.has_near(info):
-                continue
-            file = self._download(segment.file, fetcher)
-            with _removed_if_refused(file):
-                check_segment(file, segment.signed)
-            self.store.install_near(file, info)
-            logger.info("installed near segment %s, %d bytes", info.name, info.size_bytes)
-
-    def _forget_downloads(self, base: TrustedBase) -> None:
-        """Remove what interrupted downloads of other releases left."""
-        wanted = {self._part(file) for file in (base.file, *(segment.file for segment in base.segments))}
-        for path in self.store.downloads_dir.iterdir():
-            if path not in wanted:
-                path.unlink(missing_ok=True)
-
-    def _part(self, file: TrustedFile) -> Path:
-        return self.store.downloads_dir / f"{file.sha256}.part"
-
-    def _download(self, file: TrustedFile, fetcher: RepositoryFetcher) -> Path:
-        """The verified file. What an interrupted download of the same file left is not asked again."""
-        part = self._part(file)
-        kept = part.stat().st_size if part.exists() else 0
-        while True:
-            try:
-                _fetch(file, fetcher, part, offset=kept if kept <= file.size_bytes else 0)
-            except LengthOrHashError:
-                part.unlink(missing_ok=True)
-                if not kept:
-                    raise
-                # What was kept may have been wrong: only a whole download can accuse anybody.
-                kept = 0
-            else:
-                return part
-
-
-def _fetch(trusted: TrustedFile, fetcher: RepositoryFetcher, part: Path, *, offset: int) -> None:
-    """Complete `part` from `offset` on, and verify all of it."""
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "r+b") as file:
-        if offset < trusted.size_bytes:
-            with (
-                named_errors(fetcher),
-                fetcher.open(trusted.url, max_bytes=trusted.size_bytes, offset=offset) as (start, chunks),
-            ):
-                file.seek(start)
-                file.truncate()
-                for chunk in chunks:
-                    file.write(chunk)
-        trusted.verify(file)
-
-
-@contextmanager
-def _removed_if_refused(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except GateError:
-        file.unlink(missing_ok=True)
-        raise
 
 
 def _read_root(path: str) -> bytes:
@@ -240,19 +255,3 @@ def _read_root(path: str) -> bytes:
             f"the pinned trust root is larger than {MAX_ROOT_BYTES} bytes", hint="Check III_FILTER_ROOT."
         )
     return content
-
-
-def _as_release(base: TrustedBase) -> Release:
-    return Release(
-        id=base.signed.release,
-        sections=base.signed.sections,
-        size_bytes=base.file.size_bytes,
-        sha256=base.signed.sha256,
-        signed_at=base.signed_at,
-        expires_at=base.expires_at,
-        near=tuple(segment.signed.info for segment in base.segments),
-        withdrawn=base.signed.withdrawn,
-        canaries=base.signed.canaries,
-        coverage=base.signed.coverage,
-        mappings=base.signed.mappings,
-    )

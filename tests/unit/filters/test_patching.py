@@ -1,6 +1,7 @@
 """Deltas on bundles: what is added is found, nothing is ever lost, and the result is what was built."""
 
 import io
+import itertools
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from pybloom_live import BloomFilter
 from iii_client.errors import FilterFormatError
 from iii_client.filters import ExactSection, pack_bundle, parse_bundle
 from iii_client.filters.delta import Delta, SectionDelta, decode_delta, encode_delta
-from iii_client.filters.patching import apply_delta, delta_between, lost_bits
+from iii_client.filters.patching import apply_deltas, delta_between, lost_bits
 from iii_client.model import ReleaseId
 
 CAPACITY = 25_000
@@ -28,27 +29,42 @@ def bundle(sequence: int, /, *, epoch: int = 3, capacity: int = CAPACITY, **keys
     return pack_bundle(ReleaseId(epoch=epoch, sequence=sequence), sections)
 
 
+def applied(content: bytes, *deltas: Delta) -> bytes:
+    return b"".join(apply_deltas(content, deltas))
+
+
 OLD = bundle(4, md5=100, sha1=7)
 NEW = bundle(5, md5=115, sha1=7)
 
 
 def test_a_delta_makes_the_old_bundle_the_new_one_byte_for_byte() -> None:
-    copy = bytearray(OLD)
     delta = decode_delta(encode_delta(delta_between(OLD, NEW)))
     assert [section.name for section in delta.sections] == ["md5"]
-    apply_delta(copy, delta)
-    assert copy == NEW
-    row = parse_bundle(copy).sections[0]
-    section = ExactSection(memoryview(copy)[row.offset :])
+    made = applied(OLD, delta)
+    assert made == NEW
+    row = parse_bundle(made).sections[0]
+    section = ExactSection(memoryview(made)[row.offset :])
     assert section.header.count == 115
     assert all(f"{number:032x}" in section for number in range(115))
 
 
 def test_a_delta_may_change_several_sections() -> None:
-    copy = bytearray(OLD)
     later = bundle(9, md5=101, sha1=9)
-    apply_delta(copy, delta_between(OLD, later))
-    assert copy == later
+    assert applied(OLD, delta_between(OLD, later)) == later
+
+
+def test_deltas_one_after_the_other_give_the_last_bundle() -> None:
+    steps = [OLD, NEW, bundle(6, md5=116, sha1=30), bundle(9, md5=116, sha1=31)]
+    deltas = [delta_between(old, new) for old, new in itertools.pairwise(steps)]
+    assert applied(OLD, *deltas) == steps[-1]
+    assert applied(OLD) == OLD
+
+
+def test_a_bundle_larger_than_a_piece_is_patched_in_all_of_them() -> None:
+    sizes = {"capacity": 1_500_000}
+    old, new = bundle(0, **sizes, md5=5), bundle(1, **sizes, md5=55)
+    assert len(old) > 5 << 20
+    assert applied(old, delta_between(old, new)) == new
 
 
 @pytest.mark.parametrize(
@@ -92,14 +108,15 @@ def one(**changes: object) -> Delta:
 )
 def test_a_delta_for_another_release_is_refused(delta: Delta, words: str) -> None:
     with pytest.raises(FilterFormatError, match=words):
-        apply_delta(bytearray(OLD), delta)
+        applied(OLD, delta)
 
 
 def test_a_bit_that_is_set_already_is_refused() -> None:
-    twice = bytearray(OLD)
-    apply_delta(twice, one())
-    with pytest.raises(FilterFormatError, match="1 bits of section md5 are set already"):
-        apply_delta(twice, one(from_sequence=5, to_sequence=6, count=102))
+    again = one(from_sequence=5, to_sequence=6, count=102)
+    with pytest.raises(FilterFormatError, match="two deltas set one bit"):
+        applied(OLD, one(), again)
+    with pytest.raises(FilterFormatError, match="1 bits that a delta sets are set already"):
+        applied(applied(OLD, one()), again)
 
 
 def test_lost_bits_are_counted_whatever_the_release() -> None:
