@@ -167,9 +167,9 @@ class NearPublisher:
         if len(published) >= MAXIMUM_SEGMENTS:
             raise PublishError(
                 f"{len(published)} near segments are live, {MAXIMUM_SEGMENTS} may be",
-                hint="Segments are never built again: begin with a new data directory."
-                if self._practice
-                else "Gather more new hashes before each segment; leave these out until there is room.",
+                hint="No segment can be merged, moved or built again: two builds of the same hashes disclose "
+                "the list. For practice lists, begin with a new data directory; else see 'When 16 segments "
+                "are used' in the explanation of near matches.",
             )
         if any(segment.header.algorithm is not self._algorithm for segment in published):
             raise PublishError(

@@ -17,7 +17,13 @@ import numpy as np
 
 from iii_client.errors import PublishError
 from iii_client.filters.near_segment import CONVENTIONS
-from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, HASH_BYTES, LARGE_PARAMETERS, MINIMUM_COUNT
+from iii_client.filters.ring_chain import (
+    DEFAULT_PARAMETERS,
+    HASH_BYTES,
+    LARGE_PARAMETERS,
+    MAXIMUM_SEGMENTS,
+    MINIMUM_COUNT,
+)
 from iii_client.model import Algorithm, HashValue
 from iii_client.publisher.build import test_picture_entries
 from iii_client.publisher.exact_record import ExactRecord
@@ -35,6 +41,8 @@ from iii_client.updates.signed_near import MAX_WITHDRAWN
 
 #: From so many hashes on a segment takes two more bits a key: more survivors of tier 1 need them.
 LARGE_FROM_COUNT = 4_000_000
+#: From this segment on each new one is announced with a warning: the rest must last for ever.
+SCARCE_FROM_SEGMENT = 12
 
 logger = logging.getLogger(__name__)
 
@@ -83,8 +91,11 @@ class NearLedger:
         Returns:
             How many new hashes wait for a segment; they are in none yet.
 
+        With 16 segments there is no room: new hashes wait, which is logged as an error, and all else is
+        published. Segments are never merged, moved or built again; see the explanation of near matches.
+
         Raises:
-            PublishError: a list changed its convention, or there is no room for another segment.
+            PublishError: a list changed its convention.
         """
         known = self._lists()
         for name, convention in hashes.conventions.items():
@@ -93,19 +104,35 @@ class NearLedger:
         waiting = 0
         for algorithm, values in hashes.near.items():
             publisher = self._publishers[algorithm]
-            if not self._practice:
-                # Everybody has that picture, and before 10,000 others have gathered no segment may exist.
-                values = values[~is_in(values, _test_pictures(algorithm))]
+            values = self._without_test_picture(algorithm, values)
             count = len(publisher.fresh(values))
-            is_enough = count >= self._minimum_count
-            if is_enough or publisher.segments():
+            live = len(publisher.segments())
+            is_enough = count >= self._minimum_count and live < MAXIMUM_SEGMENTS
+            if is_enough or live:
                 # Before the segment: after a crash in between the list is bound, and nothing is published.
                 known |= {name: c for name, c in hashes.conventions.items() if c is algorithm}
                 self._remember_lists(known)
             if is_enough:
                 parameters = LARGE_PARAMETERS if count >= LARGE_FROM_COUNT else DEFAULT_PARAMETERS
                 segment = publisher.publish(values, parameters=parameters)
-                logger.info("built near segment %s/%d of %d hashes", algorithm, segment.header.number, count)
+                number = segment.header.number
+                logger.info("built near segment %s/%d of %d hashes", algorithm, number, count)
+                if number >= SCARCE_FROM_SEGMENT:
+                    logger.warning(
+                        "%d of at most %d near segments of %s are used: gather more hashes for each",
+                        number,
+                        MAXIMUM_SEGMENTS,
+                        algorithm,
+                    )
+            elif count and live >= MAXIMUM_SEGMENTS:
+                waiting += count
+                logger.error(
+                    "all %d near segments of %s are used: %d new hashes wait and pictures near them are not "
+                    "found; no segment can be merged or built again",
+                    live,
+                    algorithm,
+                    count,
+                )
             elif count:
                 waiting += count
                 logger.warning(
@@ -116,6 +143,19 @@ class NearLedger:
                     self._minimum_count,
                 )
         return waiting
+
+    def ready(self, hashes: SortedHashes) -> dict[Algorithm, int]:
+        """How many new hashes would be in a segment of each convention, if one can be built; builds nothing.
+
+        Raises:
+            PublishError: the ledger is damaged.
+        """
+        counts = {algorithm: self._count_new(algorithm, values) for algorithm, values in hashes.near.items()}
+        return {
+            algorithm: count
+            for algorithm, count in counts.items()
+            if count >= self._minimum_count and len(self._publishers[algorithm].segments()) < MAXIMUM_SEGMENTS
+        }
 
     def without_held(self, exact: Mapping[Algorithm, Values]) -> dict[Algorithm, Values]:
         """Hashes of exact sections without those that a near segment holds: a hash is in one table, ever."""
@@ -163,6 +203,13 @@ class NearLedger:
                 hint="The service answers about withdrawn hashes; name only the latest here.",
             )
         return tuple(sorted(digests))
+
+    def _count_new(self, algorithm: Algorithm, values: Values) -> int:
+        return len(self._publishers[algorithm].fresh(self._without_test_picture(algorithm, values)))
+
+    def _without_test_picture(self, algorithm: Algorithm, values: Values) -> Values:
+        # Everybody has that picture, and before 10,000 others have gathered no segment may exist.
+        return values if self._practice else values[~is_in(values, _test_pictures(algorithm))]
 
     def _lists(self) -> dict[str, Algorithm]:
         try:

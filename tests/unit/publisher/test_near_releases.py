@@ -12,8 +12,10 @@ from tuf.api.metadata import Metadata, TargetFile, Targets
 from iii_client.errors import ConfigurationError, PublishError
 from iii_client.filters import parse_bundle
 from iii_client.filters.near_segment import NearSegment
+from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, check_secrecy
 from iii_client.model import Algorithm, HashValue
 from iii_client.publisher import FilterRepository, ListEntry, build
+from iii_client.publisher.near import NearPublisher
 from iii_client.publisher.near_ledger import NearLedger
 from iii_client.publisher.sorting import sort_entries
 from iii_client.updates.signed_base import SignedBase
@@ -355,18 +357,62 @@ def test_a_publisher_may_gather_more_than_the_minimum(tmp_path: Path) -> None:
     assert repository.publish_base(entries(pdq_hashes(6))).near[0].count == 7
 
 
-def test_a_seventeenth_segment_is_refused_with_what_to_do(practice: World) -> None:
+def test_with_sixteen_segments_new_hashes_wait_and_all_else_is_published(
+    practice: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No digest must wait for ever because near match is full; and nothing may be rebuilt to make room."""
     listed: list[ListEntry] = []
     for seed in range(16):
         listed += entries(pdq_hashes(2, seed=seed))
         practice.repository.publish_base(listed)
-    assert len(practice.base().near) == 16
-    before = practice.files()
+    assert "16 of at most 16 near segments of pdq are used" in caplog.text
+    segments = practice.base().near
+    assert len(segments) == 16
     assert not practice.repository.publish_base(listed).changed
-    with pytest.raises(PublishError, match="16 near segments") as caught:
-        practice.repository.publish_base(listed + entries(pdq_hashes(2, seed=99)))
-    assert "new data directory" in caught.value.hint
-    assert practice.files() == before
+
+    report = practice.repository.publish_base(listed + entries(pdq_hashes(2, seed=99)) + digests("new"))
+    assert (report.changed, report.waiting) == (True, 2)
+    assert practice.base().near == segments
+    assert "sha256" in practice.section_names()
+    (row,) = [section for section in practice.base().sections if section.name == "sha256"]
+    assert row.count == 2, "the test picture's, and the new one"
+    (error,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "2 new hashes wait" in error.getMessage()
+
+
+def test_the_other_convention_still_has_room(practice: World) -> None:
+    listed: list[ListEntry] = []
+    for seed in range(16):
+        listed += entries(pdq_hashes(1, seed=seed))
+        practice.repository.publish_base(listed)
+    other = entries(pdq_hashes(3, seed=50), algorithm=Algorithm.PDQ_512, list_name="other")
+    report = practice.repository.publish_base(listed + other)
+    assert (len(report.near), report.waiting) == (17, 0)
+
+
+def test_a_full_publisher_refuses_and_says_what_cannot_be_done(tmp_path: Path) -> None:
+    publisher = NearPublisher(tmp_path, algorithm=Algorithm.PDQ, practice=True, minimum_count=1)
+    for seed in range(16):
+        publisher.publish(pdq_hashes(1, seed=seed))
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(PublishError, match="16 near segments are live") as caught:
+        publisher.publish(pdq_hashes(1, seed=99))
+    assert "two builds" in caught.value.hint
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_retired_segment_makes_no_room_for_its_own_hashes(tmp_path: Path) -> None:
+    """Who takes a segment out of the ledger to build its hashes again is a publisher who forgot: the
+    inequality knows both tables, and forbids the second."""
+    spent = DEFAULT_PARAMETERS.tier1_bits + DEFAULT_PARAMETERS.tier2_bits
+    with pytest.raises(ValueError, match="44 filter bits a hash would disclose the list"):
+        check_secrecy(DEFAULT_PARAMETERS, count=10_000, other_key_bits=spent)
+    publisher = NearPublisher(tmp_path, algorithm=Algorithm.PDQ, practice=True, minimum_count=1)
+    old = pdq_hashes(5)
+    publisher.publish(old)
+    (tmp_path / "1.near").unlink()
+    with pytest.raises(PublishError, match="0 new hashes of 5"):
+        publisher.publish(old)
 
 
 # --- withdrawals ----------------------------------------------------------------------------------------
