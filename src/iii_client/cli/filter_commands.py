@@ -1,4 +1,7 @@
-"""`iii-client filter update|status|verify`: the life of the installed filter."""
+"""`iii-client filter update|status|verify`: the life of the installed filter.
+
+What a person decides about it (rollback, accept, mirror) is in `filter_decisions.py`.
+"""
 
 from datetime import UTC, datetime
 from typing import Annotated
@@ -6,22 +9,44 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from iii_client.cli.render import out, plural, print_json_line, safe_text, signed_ago, size
+from iii_client.cli import filter_decisions
+from iii_client.cli.filter_decisions import alarm_of
+from iii_client.cli.render import age, err, out, plural, print_json_line, safe_text, signed_ago, size
 from iii_client.config import Config
-from iii_client.model import Release, freshness
+from iii_client.model import CLOCK_TOLERANCE_S, Release, freshness
 
 app = typer.Typer(no_args_is_help=True, help="Bring the signed filter up to date, look at it, verify it.")
+
+app.command("rollback")(filter_decisions.rollback)
+app.command("accept")(filter_decisions.accept)
+app.command("mirror")(filter_decisions.mirror)
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
 @app.command()
-def update(json: JsonOption = False) -> None:
-    """Download the newest release, verify it against the pinned trust root, and install it atomically."""
+def update(
+    if_due: Annotated[
+        bool, typer.Option("--if-due", help="Only when the schedule says so: for timers.")
+    ] = False,
+    json: JsonOption = False,
+) -> None:
+    """Download what is new, verify it against the pinned trust root, judge it, and install it atomically.
+
+    With --if-due it does nothing, and says so with exit code 0, until an hour after the last success, or
+    until the back-off after a failure is over; any number of timers and workers may call it.
+    """
     from iii_client.updates import Updater
 
     config = Config.from_env()
-    report = Updater(config.filter, config.state_dir).update()
+    updater = Updater(config.filter, config.state_dir, alarm=alarm_of(config))
+    report = updater.update_if_due() if if_due else updater.update()
+    if report is None:
+        if json:
+            print_json_line({"due": False})
+        else:
+            out.print("not due yet, or another process is at it; without --if-due it is done now")
+        return
     if json:
         print_json_line(
             {
@@ -29,24 +54,35 @@ def update(json: JsonOption = False) -> None:
                 "previous": str(report.previous),
                 "changed": report.changed,
                 "bytes_fetched": report.bytes_fetched,
+                "clock_skew_s": report.clock_skew_s,
             }
         )
-    elif report.changed:
+        return
+    if report.changed:
         out.print(
             f"installed release {report.release} (before: {report.previous}), "
             f"{size(report.bytes_fetched)} fetched"
         )
     else:
         out.print(f"release {report.release} is the newest; nothing changed")
+    skew_s = report.clock_skew_s or 0.0
+    if abs(skew_s) > CLOCK_TOLERANCE_S:
+        where = "ahead of" if skew_s > 0 else "behind"
+        err.print(
+            f"[yellow]this machine's clock is {age(abs(skew_s))} {where} the server's[/]: set it (NTP), or "
+            "the filter's age is wrong"
+        )
 
 
 @app.command()
 def status(json: JsonOption = False) -> None:
     """Show the installed release: age, exact sections, near segments, size."""
     from iii_client.updates import FilterStore
+    from iii_client.updates.schedule import read_schedule
 
     now = datetime.now(UTC)
-    release = FilterStore(Config.from_env().state_dir).installed()
+    store = FilterStore(Config.from_env().state_dir)
+    release, hold, schedule = store.installed(), store.holds.read(), read_schedule(store.schedule_path)
     state = freshness(release.signed_at, now=now)
     age_s = (now - release.signed_at).total_seconds()
     if json:
@@ -81,6 +117,9 @@ def status(json: JsonOption = False) -> None:
                     for segment in release.near
                 ],
                 "withdrawn": len(release.withdrawn),
+                "held": hold and {"release": str(hold.release), "because": str(hold.because)},
+                "failures": schedule.failures if schedule else 0,
+                "due_at": schedule.due_at.isoformat() if schedule else None,
             }
         )
         return
@@ -100,6 +139,16 @@ def status(json: JsonOption = False) -> None:
     out.print(table)
     if release.withdrawn:
         out.print(f"{plural(len(release.withdrawn), 'hash')} of near segments withdrawn")
+    if hold and not hold.accepted_at:
+        out.print(
+            f"[bold red]release {hold.release} is held[/] ({hold.because}): iii-client filter accept "
+            f"{hold.release}"
+        )
+    if schedule and schedule.failures:
+        out.print(
+            f"[yellow]{plural(schedule.failures, 'update')} in a row failed[/]; the next try is due "
+            f"{schedule.due_at:%Y-%m-%d %H:%M} UTC"
+        )
     if release.is_practice:
         out.print("[yellow]practice segments: for harmless pictures, not to be relied on[/]")
 

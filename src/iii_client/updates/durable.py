@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from iii_client.errors import UpdateRunningError
+from iii_client.errors import FilterError, UpdateRunningError
 
 #: How often a waiting process looks whether the lock is free.
 _LOCK_POLL_S = 0.05
@@ -94,3 +94,23 @@ def exclusive_lock(path: Path, *, timeout_s: float) -> Iterator[None]:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def named_disk_errors(what: str, where: str) -> Iterator[None]:
+    """What the operating system refuses, as an error with what to do.
+
+    Args:
+        what: cannot be stored, e.g. "the filter".
+        where: to look, e.g. "III_STATE_DIR".
+
+    Raises:
+        FilterError: in place of any OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise FilterError(
+            f"{what} cannot be stored: {error.strerror or type(error).__name__}",
+            hint=f"Check the permissions and the free space of {where}. The filter in use stays.",
+        ) from error

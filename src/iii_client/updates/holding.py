@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from iii_client.errors import ConfigurationError, FilterFormatError, HeldReleaseError, RollbackError
-from iii_client.model import ReleaseId
+from iii_client.model import Release, ReleaseId
 from iii_client.updates.durable import replace_durably, sync_directory
 from iii_client.updates.fields import moment, number, sha256, text
 
@@ -88,7 +88,7 @@ class Holds:
                 hint="Remove the file `hold` in the folder `filter` of III_STATE_DIR, then update again.",
             ) from None
 
-    def hold(self, release: ReleaseId, digest: str, because: HeldBecause, *, now: datetime) -> None:
+    def hold(self, release: ReleaseId, digest: str, because: HeldBecause, *, now: datetime) -> Hold:
         """Hold a release; one that is held for the same reason already stays as it is.
 
         Raises:
@@ -96,14 +96,29 @@ class Holds:
         """
         held = self.read()
         if held is None or (held.release, held.sha256, held.because) != (release, digest, because):
-            self._write(Hold(release=release, sha256=digest, because=because, since=now))
+            held = Hold(release=release, sha256=digest, because=because, since=now)
+            self._write(held)
+        return held
 
-    def accept(self, release: ReleaseId, *, now: datetime) -> Hold:
-        """Let a held release go; the next update installs it.
+    def hold_back(self, release: Release, *, now: datetime) -> Hold:
+        """Hold a release that is rolled back. After a second rollback the first, newer one stays held.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        held = self.read()
+        if held and held.because is HeldBecause.ROLLED_BACK and held.release > release.id:
+            return held
+        # Also when it was accepted once: this is a new decision.
+        held = Hold(release=release.id, sha256=release.sha256, because=HeldBecause.ROLLED_BACK, since=now)
+        self._write(held)
+        return held
+
+    def waiting(self, release: ReleaseId) -> Hold:
+        """The hold of this release.
 
         Raises:
             ConfigurationError: it is not the one that is held.
-            OSError: it could not be written.
         """
         held = self.read()
         if held is None:
@@ -115,7 +130,16 @@ class Holds:
                 f"release {release} is not held, {held.release} is",
                 hint=f"To accept that one: iii-client filter accept {held.release}",
             )
-        accepted = replace(held, accepted_at=now)
+        return held
+
+    def accept(self, release: ReleaseId, *, now: datetime) -> Hold:
+        """Let a held release go; the next update installs it.
+
+        Raises:
+            ConfigurationError: it is not the one that is held.
+            OSError: it could not be written.
+        """
+        accepted = replace(self.waiting(release), accepted_at=now)
         self._write(accepted)
         return accepted
 

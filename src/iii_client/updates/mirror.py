@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from iii_client.config import FilterConfig
-from iii_client.errors import ConfigurationError, FilterError
+from iii_client.errors import ConfigurationError
 from iii_client.filters import Clock, utc_now
 from iii_client.model import ReleaseId
 from iii_client.updates.downloads import Downloads
-from iii_client.updates.durable import exclusive_lock, install_durably, replace_durably
+from iii_client.updates.durable import exclusive_lock, install_durably, named_disk_errors, replace_durably
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
 from iii_client.updates.fields import number
 from iii_client.updates.pinning import bind_pinned_root, check_pinned_root
@@ -73,15 +73,10 @@ def mirror(
         FilterError: another process mirrors into it, or the disk refused.
     """
     public, private = directory / "public", directory / "private"
-    try:
+    with named_disk_errors("the mirror", "the mirror's directory"):
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         with exclusive_lock(private / "lock", timeout_s=LOCK_TIMEOUT_S):
             return _mirror(config, root, public, private, clock=clock, deadline_s=deadline_s)
-    except OSError as error:
-        raise FilterError(
-            f"the mirror cannot be written: {error.strerror or type(error).__name__}",
-            hint="Check the permissions and the free space of the mirror's directory.",
-        ) from error
 
 
 def _mirror(

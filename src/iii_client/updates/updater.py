@@ -15,7 +15,6 @@ from pathlib import Path
 from iii_client.config import FilterConfig
 from iii_client.errors import (
     ConfigurationError,
-    FilterError,
     FilterFormatError,
     HeldReleaseError,
     IIIError,
@@ -28,6 +27,7 @@ from iii_client.errors import (
 from iii_client.filters import Clock, utc_now
 from iii_client.model import NO_RELEASE, Release, ReleaseId
 from iii_client.updates.downloads import Downloads
+from iii_client.updates.durable import named_disk_errors
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
 from iii_client.updates.gates import check_order, check_sizes
 from iii_client.updates.holding import check_hold
@@ -140,18 +140,12 @@ class Updater:
                 "no filter repository is set",
                 hint="Set III_FILTER_URL to the address that the publisher of the filter gave you.",
             )
-        return _read_root(self._config.root)
+        return read_root(self._config.root)
 
     @contextmanager
     def _locked(self, timeout_s: float) -> Iterator[None]:
-        try:
-            with self.store.lock(timeout_s=timeout_s):
-                yield
-        except OSError as error:
-            raise FilterError(
-                f"the filter cannot be stored: {error.strerror or type(error).__name__}",
-                hint="Check the permissions and the free space of III_STATE_DIR. The filter in use stays.",
-            ) from error
+        with named_disk_errors("the filter", "III_STATE_DIR"), self.store.lock(timeout_s=timeout_s):
+            yield
 
     def _noted_update(self, root: bytes) -> UpdateReport:
         """Update, and note for all processes when to try again."""
@@ -236,7 +230,12 @@ class Updater:
         return True
 
 
-def _read_root(path: str) -> bytes:
+def read_root(path: str) -> bytes:
+    """The bytes of the pinned root.
+
+    Raises:
+        ConfigurationError: it is not set, cannot be read, or is too long.
+    """
     if not path:
         raise ConfigurationError(
             "no trust root is pinned",
