@@ -31,6 +31,9 @@ _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
 _PRIMARY_CODE = 0xFF
 _CHECKSUM_BYTES = 4
 
+#: Connections of a parent process, kept so that nothing closes them here.
+_INHERITED: list[object] = []
+
 
 def sealed(key: bytes, body: bytes) -> bytes:
     """A body with a checksum over it and the key that it belongs to. It guards against damage, not malice."""
@@ -101,9 +104,10 @@ class CacheFile:
             held.close()
 
     def _of_this_process(self) -> "_Held":
-        # A lock that another thread held during a fork stays locked in the child, and the child's copy of
-        # the connection must not be closed: that would release locks of the parent.
+        # A lock that another thread held during a fork stays locked in the child; and SQLite forbids to use,
+        # or even close, a connection that was opened before it.
         if self._held.pid != os.getpid():
+            _INHERITED.append(self._held)
             self._held = _Held()
         return self._held
 

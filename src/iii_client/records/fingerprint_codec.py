@@ -1,4 +1,4 @@
-"""Stored form of a fingerprint, version 1: a compact, strict binary of about 620 bytes for a picture.
+"""Stored form of a fingerprint, version 1: a compact, strict binary of about 640 bytes for a picture.
 
     version · recipe · size · kind · digests · frames · perceptual hashes · skipped
 
@@ -199,6 +199,8 @@ class _Reader:
 
 def _read_digest(reader: _Reader) -> HashValue:
     algorithm = _read_algorithm(reader)
+    if not algorithm.is_digest:
+        raise ValueError("not a digest")
     return HashValue(algorithm=algorithm, value=reader.take(algorithm.width_bits // 8))
 
 
