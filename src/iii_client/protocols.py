@@ -159,10 +159,16 @@ class Memory(Protocol):
 
 
 class Observer(Protocol):
-    """Counts what happens, for metrics."""
+    """Counts what happens, for metrics. Never raises, and takes microseconds: an upload waits for it."""
 
-    def scanned(self, decision: Decision, *, seconds: float) -> None:
-        """One item was decided, after so many seconds of looking up, asking and recording."""
+    def scanned(self, decision: Decision, *, seconds: float, recalled: bool) -> None:
+        """One item was decided.
+
+        Args:
+            decision: about it.
+            seconds: of looking up, asking and recording; a batch's share of it.
+            recalled: its bytes were seen before, so nothing was hashed or decoded.
+        """
         ...
 
 

@@ -92,10 +92,12 @@ class Remembered:
         fingerprint: of these bytes.
         no_match_key: under which "no match" was last concluded for them; empty for never. It holds release,
             recipe and policy version, so that nothing that a later release lists stays hidden.
+        recalled: they were indeed seen before; otherwise the fingerprint was made just now.
     """
 
     fingerprint: Fingerprint
     no_match_key: str = ""
+    recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -231,4 +231,4 @@ def _unpack(key: bytes, row: bytes, sha256: HashValue, recipe: str) -> Remembere
         return None
     if fingerprint.recipe != recipe or sha256 not in fingerprint.digests:
         return None
-    return Remembered(fingerprint=fingerprint, no_match_key=no_match_key)
+    return Remembered(fingerprint=fingerprint, no_match_key=no_match_key, recalled=True)

@@ -69,7 +69,7 @@ class RecentNegatives:
         # Appending to a list needs no lock, and a lock held by another thread would stay locked in a fork.
         self._pending: list[bytes] = []
 
-    def scanned(self, decision: Decision, *, seconds: float) -> None:  # noqa: ARG002 - an observer's shape
+    def scanned(self, decision: Decision, *, seconds: float, recalled: bool) -> None:  # noqa: ARG002 - an observer's shape
         """Note an item in which the filter found nothing; any other is passed over."""
         verdict = decision.verdict
         if verdict.outcome is Outcome.NO_MATCH and not verdict.candidates:
