@@ -9,7 +9,16 @@ from typing import Annotated
 import typer
 
 from iii_client import __version__
-from iii_client.cli import demo, doctor, filter_commands, sandbox, scan, test_picture
+from iii_client.cli import (
+    allow_commands,
+    demo,
+    doctor,
+    filter_commands,
+    policy_commands,
+    sandbox,
+    scan,
+    test_picture,
+)
 from iii_client.cli.exits import ExitCode, exit_code_of
 from iii_client.cli.render import err, out, print_error, safe_text
 from iii_client.errors import IIIError
@@ -26,6 +35,8 @@ app = typer.Typer(
 app.command("scan")(scan.scan)
 app.command("doctor")(doctor.doctor)
 app.add_typer(filter_commands.app, name="filter")
+app.add_typer(policy_commands.app, name="policy")
+app.add_typer(allow_commands.app, name="allow")
 app.command("demo")(demo.demo)
 app.command("sandbox")(sandbox.sandbox)
 app.command("test-picture")(test_picture.test_picture)

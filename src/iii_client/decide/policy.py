@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from iii_client.config import PolicyConfig
+from iii_client.decide.reading import read_routes, read_table
 from iii_client.decide.rows import NOTES, ROW_OF_OUTCOME, ROW_OF_REASON
-from iii_client.decide.table import Table, in_any, read_routes, read_table, version_of
+from iii_client.decide.table import Table, in_any, version_of
 from iii_client.model import Action, Category, Match, Outcome, Reason, Ruling, UploadContext, Verdict
 
 

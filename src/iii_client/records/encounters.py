@@ -84,6 +84,19 @@ def add_encounter(
     return receipt
 
 
+def routes_seen(tx: Transaction) -> tuple[str, ...]:
+    """Every route by which something came that was recorded, without the empty one."""
+    return tuple(
+        route for (route,) in tx.query("SELECT DISTINCT route FROM encounter ORDER BY route") if route
+    )
+
+
+def sha256_of_case(tx: Transaction, case_reference: str) -> bytes:
+    """SHA-256 of the item of a case; empty when there is no such case, or its content could not be read."""
+    rows = tx.query("SELECT sha256 FROM encounter WHERE case_reference = :case", case=case_reference)
+    return next((bytes(sha256) for (sha256,) in rows), b"")
+
+
 def _sha256(decision: Decision) -> bytes:
     digests = decision.verdict.fingerprint.digests
     return next((digest.value for digest in digests if digest.algorithm is Algorithm.SHA256), b"")

@@ -82,7 +82,7 @@ class StateRecorder:
             add_if_unanswered(tx, decision, encounter_id=receipt.encounter_id, route=context.route, now=now)
             if decision.ruled is not Action.ALLOW:
                 append_audit(tx, "decision", _audited(decision, receipt), now=now)
-            if decision.guard:
+            if decision.guard and counts:
                 case = receipt.case_reference or receipt.encounter_id
                 raise_hit_alarm(tx, decision.guard, case=case, now=now)
         return receipt
