@@ -176,24 +176,30 @@ def hand_back(tx: Transaction, row_id: str, *, holder: str, now: datetime) -> bo
     return changed > 0
 
 
-def hand_over(tx: Transaction, *, waiting_since: datetime, now: datetime) -> int:
+def hand_over(
+    tx: Transaction, *, waiting_since: datetime, now: datetime, row_id: str = "", holder: str = ""
+) -> int:
     """Give items that wait since before this moment to a person, with an alarm.
+
+    Args:
+        row_id, holder: this row only, which this holder has leased; else all that nobody has.
 
     Returns:
         How many; there may be more when it is not 0.
     """
     one_at_a_time(tx)
+    which = "id = :row_id AND lease_holder = :holder" if row_id else "lease_until_ms <= :now"
     rows = tx.query(
-        "UPDATE outbox SET state = 'for_review', lease_until_ms = 0, lease_holder = '' WHERE id IN"
-        " (SELECT id FROM outbox WHERE state = 'pending' AND created_ms <= :since"
-        " AND lease_until_ms <= :now ORDER BY created_ms, id LIMIT :limit)"
-        " AND state = 'pending' AND lease_until_ms <= :now RETURNING id, encounter_id",
+        "UPDATE outbox SET state = 'for_review', lease_until_ms = 0, lease_holder = '' WHERE id IN"  # noqa: S608
+        f" (SELECT id FROM outbox WHERE state = 'pending' AND created_ms <= :since AND {which}"
+        " ORDER BY created_ms, id LIMIT :limit)"
+        f" AND state = 'pending' AND {which} RETURNING encounter_id",
         since=as_ms(waiting_since),
-        now=as_ms(now),
         limit=_HAND_OVER_AT_ONCE,
+        **({"row_id": row_id, "holder": holder} if row_id else {"now": as_ms(now)}),
     )
     if rows:
-        _to_people(tx, [encounter_id for _, encounter_id in rows], now=now)
+        _to_people(tx, [encounter_id for (encounter_id,) in rows], now=now)
         raise_alarm(
             tx,
             OVERDUE_ALARM,
