@@ -5,13 +5,33 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image
 
-from iii_client.records import SqliteStore, Store
+from iii_client.model import (
+    ANONYMOUS,
+    Action,
+    Algorithm,
+    Candidate,
+    Category,
+    Decision,
+    Fingerprint,
+    HashValue,
+    Match,
+    Mode,
+    Outcome,
+    Reason,
+    Receipt,
+    ReleaseId,
+    UploadContext,
+    Verdict,
+)
+from iii_client.records import SqliteStore, StateRecorder, Store
+from iii_client.records.pseudonyms import PseudonymKey
 
 #: scikit-image files that are photographs of enough detail; drawings and text pages are left out.
 SKIMAGE_PHOTOGRAPHS = (
@@ -129,6 +149,50 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
         opened = PostgresStore(request.getfixturevalue("database_url"))
     yield opened
     opened.close()
+
+
+BASELINE = Category(scheme="interpol-baseline", code="1", source="list-a")
+
+
+@pytest.fixture
+def record(store: Store, tmp_path: Path) -> Callable[..., Receipt]:
+    """Record a decision about a synthetic item, as a scanner does; whatever matters may be given."""
+    key = PseudonymKey(tmp_path / "encounter.key")
+
+    def make(
+        *,
+        outcome: Outcome = Outcome.MATCHED,
+        action: Action = Action.QUARANTINE,
+        rule: str = "matched_exact",
+        reasons: tuple[Reason, ...] = (),
+        value: bytes = bytes(range(32)),
+        algorithm: Algorithm = Algorithm.SHA256,
+        category: Category = BASELINE,
+        context: UploadContext = ANONYMOUS,
+        mode: Mode = Mode.ENFORCE,
+        guard: str = "",
+        confirm_id: str = "",
+        at: datetime = datetime(2026, 11, 24, 12, tzinfo=UTC),
+    ) -> Receipt:
+        hit = HashValue(algorithm=algorithm, value=value)
+        match = Match(
+            hash=hit, distance_bits=0, exact=algorithm.is_digest, sources=("list-a",), categories=(category,)
+        )
+        verdict = Verdict(
+            outcome=outcome,
+            fingerprint=Fingerprint(recipe="fast-v1", size_bytes=9, kind="png"),
+            candidates=() if outcome is Outcome.UNSCANNABLE else (Candidate(hash=hit, section="x"),),
+            matches=(match,) if outcome is Outcome.MATCHED else (),
+            reasons=reasons,
+            release=ReleaseId(epoch=3, sequence=1),
+            hashes_sent=1,
+            confirm_id=confirm_id,
+        )
+        shown = action if mode is Mode.ENFORCE else Action.ALLOW
+        decision = Decision(action=shown, ruled=action, rule=rule, verdict=verdict, mode=mode, guard=guard)
+        return StateRecorder(store, key=key, policy="p1", clock=lambda: at).record(decision, context)
+
+    return make
 
 
 def _load(name: str) -> Any:
