@@ -59,15 +59,15 @@ def add(
         value = _digest(store, digest, file, case)
         new = AllowList(store).add(value, reason=reason, by=operators(operator, second))
     if json:
-        print_json_line({"algorithm": value.algorithm.value, "digest": value.hex, "added": new})
+        print_json_line({**_digest_as_json(value), "added": new})
     else:
         said = "is on the allow-list now" if new else "was on the allow-list before; nothing changed"
         out.print(f"{_shown(value)} {said}")
         err.print("What is held already stays held; see: iii-client quarantine list")
     if value.algorithm is not Algorithm.SHA256:
         err.print(
-            f"[yellow]{value.algorithm} can be forged:[/] another file with this digest can be made, and it would "
-            "pass, too. Take the SHA-256 (--file or --case) where you can."
+            f"[yellow]{value.algorithm} can be forged:[/] another file with this digest can be made, and it "
+            "passes, too. Take the SHA-256 (--file or --case) where you can."
         )
 
 
@@ -81,7 +81,7 @@ def list_entries(
         entries = AllowList(store).entries()
     if json:
         for entry in entries:
-            print_json_line(_as_json(entry, full=full))
+            print_json_line(_entry_as_json(entry, full=full))
         return
     table = Table("since", "digest", "by", "reason", box=None, pad_edge=False)
     for entry in entries:
@@ -112,7 +112,7 @@ def remove(
         value = value or _digest(store, digest, file, case)
         removed = allow_list.remove(value, reason=reason, by=operators(operator, second))
     if json:
-        print_json_line({"algorithm": value.algorithm.value, "digest": value.hex, "removed": removed})
+        print_json_line({**_digest_as_json(value), "removed": removed})
     else:
         said = "is no longer on the allow-list" if removed else "was not on the allow-list"
         out.print(f"{_shown(value)} {said}")
@@ -156,7 +156,7 @@ def _digest_of_file(path: Path) -> HashValue:
         with Content.from_path(path) as content, content.open() as stream:
             return next(d for d in digest_stream(stream) if d.algorithm is Algorithm.SHA256)
     except ContentError as error:
-        raise ConfigurationError(f"the file cannot be read: {error}", hint=error.hint) from None
+        raise ConfigurationError(f"the file {error}", hint=error.hint) from None
 
 
 def _digest_of_case(store: Store, case: str) -> HashValue:
@@ -213,12 +213,16 @@ def _shown(digest: HashValue, *, full: bool = False) -> str:
     return f"{digest.algorithm}:{digest.hex if full else f'{digest.hex[:_SHOWN_HEX_DIGITS]}…'}"
 
 
-def _as_json(entry: AllowedDigest, *, full: bool) -> dict[str, str]:
+def _digest_as_json(digest: HashValue, *, full: bool = False) -> dict[str, str]:
+    """A disputed digest may stand on a list elsewhere: whole ones only when asked for."""
+    shown = {"digest": digest.hex} if full else {"digest_starts": digest.hex[:_SHOWN_HEX_DIGITS]}
+    return {"algorithm": digest.algorithm.value, **shown}
+
+
+def _entry_as_json(entry: AllowedDigest, *, full: bool) -> dict[str, str]:
     return {
-        "algorithm": entry.digest.algorithm.value,
-        "digest": entry.digest.hex if full else entry.digest.hex[:_SHOWN_HEX_DIGITS],
+        **_digest_as_json(entry.digest, full=full),
         "reason": entry.reason,
-        "operator": entry.by.first,
-        "second_operator": entry.by.second,
+        **entry.by.named,
         "at": entry.at.isoformat(),
     }

@@ -78,11 +78,12 @@ def _sentences(table: Table, guard: GuardConfig) -> Iterator[Sentence]:
             group=OWN_ROWS,
             row=own.name,
             text=_own_sentence(own),
-            action=own.action.value if own.action is not None else "",
+            action=own.action.value,
             changed=True,
         )
+    holdable = tuple(dict.fromkeys([*table.blocking, *table.quarantining]))
     yield Sentence(group=CATEGORIES, row="", text=_floor_sentence("block", table.blocking))
-    yield Sentence(group=CATEGORIES, row="", text=_floor_sentence("be held", table.quarantining))
+    yield Sentence(group=CATEGORIES, row="", text=_floor_sentence("be held", holdable))
     for text in LIMITS:
         yield Sentence(group=ALWAYS, row="", text=text)
     for text in _guard_sentences(guard):
@@ -110,10 +111,9 @@ def _own_sentence(row: OwnRow) -> str:
         f"at most {row.within_bits} bits away" if row.within_bits is not None else "",
     ]
     about = " ".join(["A match", *filter(None, conditions)])
-    if row.action is not None:
-        return f"{about} is {_DONE[row.action]}."
-    softened = {Action.ALLOW: "let through", Action.QUARANTINE: "held", Action.BLOCK: "blocked"}
-    return f"{about} is at most {softened[row.at_most or Action.BLOCK]}, whatever its built-in row says."
+    if row.softens:
+        return f"{about} is at most {_DONE[row.action]}, whatever its built-in row says."
+    return f"{about} is {_DONE[row.action]}."
 
 
 def _floor_sentence(verb: str, patterns: tuple[str, ...]) -> str:

@@ -167,13 +167,13 @@ def _of_own_rows(where: str, own: tuple[OwnRow, ...], table: Table) -> Iterator[
                 f"is never reached: '{before.name}' before it fits whatever this one fits.",
                 "Put the narrower row first.",
             )
-        if row.at_most is Action.BLOCK:
+        if row.softens and row.action is Action.BLOCK:
             yield _warning(
                 f"{where} '{row.name}'", "changes nothing: block is the gravest action.", "Remove it."
             )
-        if row.action is Action.BLOCK:
+        elif row.action is Action.BLOCK:
             yield from _of_blocking_row(f"{where} '{row.name}'", row, table)
-        if row.action is Action.ALLOW or row.at_most is Action.ALLOW:
+        if row.action is Action.ALLOW:
             yield _warning(
                 f"{where} '{row.name}'",
                 "fails open: matches that the service confirmed are let through.",

@@ -108,8 +108,8 @@ def _read_own_row(where: str, row: MatchRow) -> OwnRow:
         categories=row.categories,
         hashes=frozenset().union(*(_HASH_GROUPS[name] for name in row.hashes)),
         within_bits=row.within_bits,
-        action=_read_action(f"policy row {where}", row.action) if row.action else None,
-        at_most=_read_action(f"at_most of policy row {where}", row.at_most) if row.at_most else None,
+        action=_read_action(f"policy row {where}", row.action or row.at_most),
+        softens=bool(row.at_most),
     )
 
 

@@ -19,8 +19,8 @@ class OwnRow:
 
     Attributes:
         hashes: algorithms; empty for any.
-        action: what is done instead, or None.
-        at_most: what the built-in row's action is softened to, or None. One of the two is set.
+        action: what is done instead of the built-in row.
+        softens: only when that is milder than the built-in row's action.
     """
 
     name: str
@@ -28,8 +28,8 @@ class OwnRow:
     categories: tuple[str, ...]
     hashes: frozenset[Algorithm]
     within_bits: int | None
-    action: Action | None
-    at_most: Action | None
+    action: Action
+    softens: bool
 
     def fits(self, match: Match, source: str, category: Category | None) -> bool:
         """Whether a match, as one list published it in one category, fulfils every condition."""
@@ -42,9 +42,7 @@ class OwnRow:
 
     def over(self, built_in: Action) -> Action:
         """What it makes of the built-in row's action."""
-        if self.action is not None:
-            return self.action
-        return min(built_in, self.at_most or built_in)
+        return min(built_in, self.action) if self.softens else self.action
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,8 +95,8 @@ def _plain(table: Table) -> list[object]:
                 sorted(row.categories),
                 sorted(row.hashes),
                 row.within_bits,
-                row.action.value if row.action is not None else "",
-                row.at_most.value if row.at_most is not None else "",
+                row.action.value,
+                row.softens,
             ]
             for row in table.own
         ],
