@@ -30,7 +30,6 @@ from iii_client.publisher.exact_record import ExactRecord
 from iii_client.publisher.near import NearPublisher, PublishedSegment, hashes_array
 from iii_client.publisher.near_duplicates import fresh_hashes
 from iii_client.publisher.sorting import (
-    ListPart,
     SortedHashes,
     Values,
     is_in,
@@ -165,9 +164,13 @@ class NearLedger:
                 left[algorithm] = left[algorithm][~publisher.held(left[algorithm])]
         return {algorithm: values for algorithm, values in left.items() if len(values)}
 
-    def found_by_segments(self, part: ListPart) -> int:
-        """How many hashes of one part of a list the segments find, themselves or by one within 10 bits."""
-        return int(self._publishers[part.algorithm].found_by(part.near).sum()) if len(part.near) else 0
+    def count_found(self, algorithm: Algorithm, values: Values) -> int:
+        """How many hashes for near segments the segments find, by themselves or by one within 10 bits."""
+        return int(self._publishers[algorithm].found_by(values).sum()) if len(values) else 0
+
+    def count_waiting(self, hashes: SortedHashes) -> int:
+        """How many new hashes are in no segment yet."""
+        return sum(self._count_new(algorithm, values) for algorithm, values in hashes.near.items())
 
     def withdrawn(
         self, values: Iterable[HashValue] | None = None, *, listed: SortedHashes

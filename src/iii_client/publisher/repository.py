@@ -1,63 +1,39 @@
 """A signed filter repository in a folder that any web server can serve.
 
     <directory>/public/metadata/   TUF metadata, see roles.py
-    <directory>/public/targets/    base/<epoch>/<sha256>.filter.bin
-                                   near/<convention>/<sha256>.<n>.near
+    <directory>/public/targets/    bases, deltas and near segments, see target_files.py
 
 Content is written first and the timestamp last, so a client sees the old state or the new one. The folder
 alone holds the state: opened again with the same keys it is the same repository. The same lists give the
-same bundle bytes, and publishing what is published already changes nothing.
+same bytes, and publishing what is published already changes nothing.
 """
 
-import hashlib
-import logging
-import shutil
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from tuf.api.metadata import TargetFile
-
-from iii_client.errors import ConfigurationError, PublishError
-from iii_client.filters import Clock, pack_bundle, parse_bundle, utc_now
-from iii_client.filters.near_segment import CONVENTIONS
-from iii_client.model import NO_RELEASE, Algorithm, HashValue, NearInfo, ReleaseId
-from iii_client.publisher.build import sections_of, test_picture_entries
-from iii_client.publisher.keys import KeyStore
+from iii_client.config import Secret
+from iii_client.errors import ConfigurationError
+from iii_client.filters import Clock, utc_now
+from iii_client.model import NO_RELEASE, HashValue, ReleaseId
+from iii_client.publisher.base_release import publish_base
+from iii_client.publisher.build import test_picture_entries
+from iii_client.publisher.delta_release import plan_release, publish_deltas
+from iii_client.publisher.keys import Job, KeyStore
 from iii_client.publisher.lists import ListEntry
-from iii_client.publisher.near import PublishedSegment
 from iii_client.publisher.near_ledger import NearLedger
+from iii_client.publisher.present import Workshop, check_ledger, present_release
+from iii_client.publisher.reports import NO_DESCRIPTION, Description, PublishReport, RepositoryStatus
 from iii_client.publisher.roles import Roles
 from iii_client.publisher.sorting import sort_entries
-from iii_client.updates.durable import exclusive_lock, install_durably, replace_durably
-from iii_client.updates.signed_base import SignedBase, base_path, newest_base
-from iii_client.updates.signed_near import SignedSegment
+from iii_client.publisher.target_files import TargetFiles
+from iii_client.updates.durable import exclusive_lock
 
 #: Another process may be building a large base.
 LOCK_TIMEOUT_S = 600.0
 
-#: Readable for the web server's group alone: the filter is to be treated as the list is.
-_TARGET_MODE = 0o640
-
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishReport:
-    """What a publication did.
-
-    Attributes:
-        release: holds these hashes now.
-        changed: whether it is a new one.
-        near: its near segments.
-        waiting: PDQ hashes that are in no release yet, because too few new ones make no segment.
-    """
-
-    release: ReleaseId
-    changed: bool
-    near: tuple[NearInfo, ...]
-    waiting: int
+#: Digits of a key id that name a key whose file is lost.
+LEAST_KEYID_DIGITS = 8
 
 
 class FilterRepository:
@@ -68,6 +44,7 @@ class FilterRepository:
         self._keys = keys
         self._near = near
         self._clock = clock
+        self._files = TargetFiles(self._targets_dir)
 
     @classmethod
     def open_or_create(
@@ -75,6 +52,8 @@ class FilterRepository:
         directory: Path,
         *,
         keys_dir: Path,
+        offline: Sequence[Path] = (),
+        passphrase: Secret | None = None,
         practice: bool = False,
         near_minimum: int | None = None,
         clock: Clock = utc_now,
@@ -84,6 +63,8 @@ class FilterRepository:
         Args:
             directory: the repository.
             keys_dir: private: its keys, and below `near/` the hashes of its near segments.
+            offline: more folders of offline keys; new ones are made there.
+            passphrase: of the offline keys.
             practice: its pictures are harmless: near segments may hold few hashes, and are flagged. A
                 repository is one or the other for ever.
             near_minimum: new hashes that make a near segment; the least, and the default, is 10,000, or
@@ -96,18 +77,26 @@ class FilterRepository:
             PublishError: a minimum under the least.
             OSError: the folders cannot be written.
         """
-        if (directory / "public").resolve() in (keys_dir / "near").resolve().parents:
-            raise ConfigurationError(
-                "the keys lie in the folder that is served", hint="Name a private folder for them."
-            )
+        public = (directory / "public").resolve()
+        for private in (keys_dir / "near", *offline):
+            if public in (private / "x").resolve().parents:
+                raise ConfigurationError(
+                    "the keys lie in the folder that is served", hint="Name a private folder for them."
+                )
         near = NearLedger(keys_dir / "near", practice=practice, minimum_count=near_minimum)
-        repository = cls(directory, KeyStore(keys_dir), near, clock)
+        keys = KeyStore(keys_dir, offline=offline, passphrase=passphrase)
+        repository = cls(directory, keys, near, clock)
         repository._metadata_dir.mkdir(parents=True, exist_ok=True)
         repository._targets_dir.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(repository._lock_path, timeout_s=LOCK_TIMEOUT_S):
-            if not (repository._metadata_dir / "timestamp.json").exists():
+            if not repository.exists:
                 Roles.create(repository._metadata_dir, repository._keys, clock)
         return repository
+
+    @property
+    def exists(self) -> bool:
+        """Whether there is metadata in the folder."""
+        return (self._metadata_dir / "timestamp.json").exists()
 
     @property
     def public_dir(self) -> Path:
@@ -122,22 +111,47 @@ class FilterRepository:
     @property
     def release(self) -> ReleaseId:
         """The newest release, `NO_RELEASE` before the first."""
-        base = _present_base(self._load_roles())
-        return base.release if base else NO_RELEASE
+        present = present_release(self._load_roles())
+        return present.release if present else NO_RELEASE
 
-    def publish_base(
-        self, entries: Iterable[ListEntry], *, withdrawn: Iterable[HashValue] = ()
+    def status(self) -> RepositoryStatus:
+        """Everything that an operator asks about; changes nothing.
+
+        Raises:
+            ConfigurationError: the metadata is damaged.
+        """
+        roles = self._load_roles()
+        present = present_release(roles)
+        keys = roles.keys_of
+        return RepositoryStatus(
+            release=present.release if present else NO_RELEASE,
+            base_at=present.base.published_at if present else None,
+            deltas=len(present.deltas) if present else 0,
+            coverage=present.base.coverage if present else (),
+            near=tuple(target.path for target in present.base.near) if present else (),
+            withdrawn=len(present.base.withdrawn) if present else 0,
+            roles=roles.versions,
+            keys=keys,
+            here=self._keys.names([keyid for _, keyids in keys.values() for keyid in keyids]),
+            visible=roles.is_taken_up,
+        )
+
+    def publish(
+        self,
+        entries: Iterable[ListEntry],
+        *,
+        description: Description = NO_DESCRIPTION,
+        base: bool | None = None,
     ) -> PublishReport:
-        """Publish the hashes of these entries and the test picture as a base in a new epoch.
+        """Publish what is new as deltas, or as a base when one is due; nothing when nothing changed.
 
-        PDQ hashes of quality 50 or more become a near segment once enough new ones have gathered; all
-        others become the exact sections. When the present release holds all that, nothing is published;
-        what is due is signed anew. Needs an offline targets key.
+        A base needs an offline targets key. Where that is not and a base is due, deltas add what they may,
+        and the report says what is due and why.
 
         Args:
             entries: everything that is listed, read once.
-            withdrawn: hashes that are listed no more. Those that stand in a near segment, which cannot
-                change, are named in the release so that clients pass them over.
+            description: what the lists are about.
+            base: True for a base in any case, False for none (but the first) in any case.
 
         Raises:
             ConfigurationError: a key is missing.
@@ -145,79 +159,89 @@ class FilterRepository:
             OSError: the folder cannot be written.
         """
         hashes = sort_entries((*test_picture_entries(), *entries))
-        with exclusive_lock(self._lock_path, timeout_s=LOCK_TIMEOUT_S):
-            roles = self._load_roles()
-            _check_ledger(_present_base(roles), self._near)
-            hashes = self._near.exact.settled(hashes)
-            waiting = self._near.gather(hashes)
-            segments = self._near.segments()
-            signed = tuple(map(_signed_segment, segments))
-            exact = self._near.without_held(hashes.exact)
-            self._near.exact.remember(exact)
-            sections = sections_of(exact)
-            withdrawn_digests = self._near.withdrawn(withdrawn, listed=hashes)
-
-            def base_of(release: ReleaseId) -> tuple[SignedBase, bytes]:
-                content = pack_bundle(release, sections)
-                return _describe(content, near=signed, withdrawn=withdrawn_digests), content
-
-            present = _present_base(roles)
-            changed = present is None or base_of(present.release)[0] != present
-            if present is not None and not changed:
-                release = present.release
-                roles.renew()
-            else:
-                release = ReleaseId(epoch=present.release.epoch + 1 if present else 1, sequence=0)
-                targets = [self._write_segment(*pair) for pair in zip(segments, signed, strict=True)]
-                targets.append(self._write_base(*base_of(release)))
-                roles.publish({target.path: target for target in targets})
-                self._forget_bases_before(release.epoch - 1)
-                logger.info("published release %s with %d near segments", release, len(segments))
-            return PublishReport(
-                release=release,
-                changed=changed,
-                near=tuple(segment.info for segment in signed),
-                waiting=waiting,
+        with self._workshop() as work:
+            present = present_release(work.roles)
+            check_ledger(present, work.near)
+            hashes = work.near.exact.settled(hashes)
+            if present is not None and not base:
+                plan = plan_release(work, present, hashes, description)
+                if not plan.base_due or base is False or not work.roles.can_publish:
+                    return publish_deltas(work, present, plan, hashes)
+            return publish_base(
+                work, hashes, withdrawn=None, description=description, also_described=bool(base)
             )
 
-    def refresh(self) -> None:
+    def publish_base(
+        self,
+        entries: Iterable[ListEntry],
+        *,
+        withdrawn: Iterable[HashValue] = (),
+        description: Description = NO_DESCRIPTION,
+    ) -> PublishReport:
+        """Publish the hashes of these entries and the test picture as a base in a new epoch.
+
+        PDQ hashes of quality 50 or more become a near segment once enough new ones have gathered; all
+        others become the exact sections. When the present release is a base of just that, nothing is
+        published; what is due is signed anew. Needs an offline targets key.
+
+        Args:
+            entries: everything that is listed, read once.
+            withdrawn: hashes that are listed no more. Those that stand in a near segment, which cannot
+                change, are named in the release so that clients pass them over.
+            description: what the lists are about.
+
+        Raises:
+            ConfigurationError: a key is missing.
+            PublishError: it would disclose the list: see `NearLedger`.
+            OSError: the folder cannot be written.
+        """
+        hashes = sort_entries((*test_picture_entries(), *entries))
+        with self._workshop() as work:
+            check_ledger(present_release(work.roles), work.near)
+            hashes = work.near.exact.settled(hashes)
+            return publish_base(work, hashes, withdrawn=withdrawn, description=description)
+
+    def refresh(self) -> bool:
         """Sign anew whatever is due, as a timer does every hour; do nothing when nothing is.
 
         Offline roles are renewed only where their keys are.
+
+        Returns:
+            Whether anything was signed.
 
         Raises:
             ConfigurationError: an online key is missing.
             OSError: the folder cannot be written.
         """
+        with self._workshop() as work:
+            return work.roles.renew()
+
+    def rotate(self, replace: Iterable[str] = ()) -> None:
+        """Put new keys in the place of others, or sign root and targets for a new term when none is named.
+
+        Args:
+            replace: names of key files, such as `root-2`, or the first digits of the ids of lost keys.
+
+        Raises:
+            ConfigurationError: there is no such key, or too few of the others are here.
+            OSError: a folder cannot be written.
+        """
+        with self._workshop() as work:
+            work.roles.rotate([self._resolve(work.roles, name) for name in replace])
+
+    def _resolve(self, roles: Roles, name: str) -> tuple[Job, str]:
+        jobs = {str(job): job for job in Job}
+        if len(name) >= LEAST_KEYID_DIGITS:
+            for role, (_, keyids) in roles.keys_of.items():
+                for keyid in keyids:
+                    if role in jobs and keyid.startswith(name):
+                        return jobs[role], keyid
+        return self._keys.keyid(name)
+
+    @contextmanager
+    def _workshop(self) -> Iterator[Workshop]:
         with exclusive_lock(self._lock_path, timeout_s=LOCK_TIMEOUT_S):
-            self._load_roles().renew()
-
-    def _write_base(self, base: SignedBase, content: bytes) -> TargetFile:
-        path = base_path(base.release.epoch)
-        replace_durably(self._target_file(path, base.sha256), content, mode=_TARGET_MODE)
-        return _target(path, length=len(content), sha256=base.sha256, custom=base.to_custom())
-
-    def _write_segment(self, segment: PublishedSegment, signed: SignedSegment) -> TargetFile:
-        target = signed.target
-        file = self._target_file(target.path, target.sha256)
-        if not file.exists():
-            temporary = file.with_name(f".{file.name}.new")
-            shutil.copyfile(segment.path, temporary)
-            temporary.chmod(_TARGET_MODE)
-            install_durably(temporary, file)
-        return _target(target.path, length=target.size_bytes, sha256=target.sha256, custom=signed.to_custom())
-
-    def _target_file(self, path: str, sha256: str) -> Path:
-        """Where a target's bytes lie for a client that asks for this very hash."""
-        file = self._targets_dir / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        return file.with_name(f"{sha256}.{file.name}")
-
-    def _forget_bases_before(self, epoch: int) -> None:
-        """The previous base stays for clients in the middle of a download."""
-        for folder in (self._targets_dir / "base").iterdir():
-            if folder.name.isdigit() and int(folder.name) < epoch:
-                shutil.rmtree(folder)
+            yield Workshop(roles=self._load_roles(), files=self._files, near=self._near, clock=self._clock)
 
     def _load_roles(self) -> Roles:
         return Roles.load(self._metadata_dir, self._keys, self._clock)
@@ -233,52 +257,3 @@ class FilterRepository:
     @property
     def _lock_path(self) -> Path:
         return self._directory / "lock"
-
-
-def _present_base(roles: Roles) -> SignedBase | None:
-    epoch = newest_base(roles.targets)
-    if not epoch:
-        return None
-    return SignedBase.from_custom(roles.targets[base_path(epoch)].unrecognized_fields.get("custom"))
-
-
-def _describe(content: bytes, *, near: Iterable[SignedSegment], withdrawn: tuple[bytes, ...]) -> SignedBase:
-    bundle = parse_bundle(content)
-    return SignedBase(
-        release=bundle.release,
-        sections=tuple(section.info for section in bundle.sections),
-        sha256=hashlib.sha256(content).hexdigest(),
-        canaries=tuple(entry.hash for entry in test_picture_entries() if entry.hash.algorithm.is_digest),
-        near=tuple(segment.target for segment in near),
-        withdrawn=withdrawn,
-    )
-
-
-def _signed_segment(segment: PublishedSegment) -> SignedSegment:
-    with segment.path.open("rb") as file:
-        return SignedSegment(header=segment.header, sha256=hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def _target(path: str, *, length: int, sha256: str, custom: dict[str, Any]) -> TargetFile:
-    return TargetFile(
-        length=length, hashes={"sha256": sha256}, path=path, unrecognized_fields={"custom": custom}
-    )
-
-
-def _check_ledger(present: SignedBase | None, ledger: NearLedger) -> None:
-    """Refuse to go on without the ledger of what was published: a hash could come into a second table."""
-    held = {signed.target.path: signed.sha256 for signed in map(_signed_segment, ledger.segments())}
-    lost = [
-        target.path for target in (present.near if present else ()) if held.get(target.path) != target.sha256
-    ]
-    lost += [
-        f"the exact section {section.name}"
-        for section in (present.sections if present else ())
-        if section.name in CONVENTIONS and section.count > ledger.exact.count(Algorithm(section.name))
-    ]
-    if lost:
-        raise PublishError(
-            f"{lost[0]} was published and the ledger does not hold it",
-            hint="Restore the folder 'near' beside the keys from a backup: two builds of the same hashes "
-            "disclose the list.",
-        )

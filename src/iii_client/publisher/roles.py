@@ -7,14 +7,19 @@
 
 The clocks are such that a small organisation can keep them over a holiday. A client reads the signing
 time off the timestamp (its expiry minus 7 days), so a filter that is not re-signed is seen to age.
+
+Offline roles may be signed on a machine that has no online key: the newest root and targets in the folder
+are the present ones, and the next `renew` where the online keys are takes them up.
 """
 
+import copy
 import hashlib
 import logging
-from collections.abc import Callable, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 
+from securesystemslib.signer import CryptoSigner
 from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     DelegatedRole,
@@ -32,7 +37,7 @@ from tuf.api.metadata import (
 
 from iii_client.errors import ConfigurationError
 from iii_client.filters import Clock
-from iii_client.publisher.keys import DELTA_KEY, ROOT_KEYS, SNAPSHOT_KEY, TARGETS_KEYS, KeyStore
+from iii_client.publisher.keys import Job, KeyStore
 from iii_client.updates.durable import replace_durably
 from iii_client.updates.trust import ONLINE_LIFETIME
 
@@ -87,16 +92,16 @@ class Roles:
         """Make keys, sign every role for the first time, and write them."""
         keys.create()
         root = Root(consistent_snapshot=True)
-        for role, names in (
-            ("root", ROOT_KEYS),
-            ("targets", TARGETS_KEYS),
-            ("snapshot", (SNAPSHOT_KEY,)),
-            ("timestamp", (SNAPSHOT_KEY,)),
+        for role, job in (
+            ("root", Job.ROOT),
+            ("targets", Job.TARGETS),
+            ("snapshot", Job.SNAPSHOT),
+            ("timestamp", Job.SNAPSHOT),
         ):
-            for signer in keys.signers(*names):
+            for signer in keys.all_of(job):
                 root.add_key(signer.public_key, role)
         root.roles["root"].threshold = ROOT_THRESHOLD
-        (delta_key,) = (signer.public_key for signer in keys.signers(DELTA_KEY))
+        (delta_key,) = (signer.public_key for signer in keys.all_of(Job.DELTA))
         delegate = DelegatedRole(DELTA_ROLE, [delta_key.keyid], 1, terminating=True, paths=[DELTA_PATTERN])
         targets = Targets(delegations=Delegations({delta_key.keyid: delta_key}, {DELTA_ROLE: delegate}))
         roles = cls(
@@ -109,7 +114,7 @@ class Roles:
             snapshot=_unsigned(Snapshot()),
             timestamp=_unsigned(Timestamp()),
         )
-        roles._sign_root()
+        roles._sign_root(root.roles["root"])
         roles._sign_targets()
         roles._sign_delta()
         roles._sign_online()
@@ -120,20 +125,24 @@ class Roles:
         """Read the present roles.
 
         Raises:
-            ConfigurationError: a file is missing or malformed.
+            ConfigurationError: a file is missing, malformed, or not signed by the keys that the root names.
         """
         timestamp = _read(metadata_dir / "timestamp.json", Timestamp)
         version = timestamp.signed.snapshot_meta.version
         snapshot = _read(metadata_dir / f"{version}.snapshot.json", Snapshot)
-        meta = snapshot.signed.meta
-        newest_root = max(int(path.name.partition(".")[0]) for path in metadata_dir.glob("[0-9]*.root.json"))
+        root = _read(_newest(metadata_dir, "root"), Root)
+        targets = _read(_newest(metadata_dir, "targets"), Targets)
+        # Whoever may write into the folder must not have the online keys sign it: only what the keys of its
+        # role signed is taken up.
+        _check(root, "root", root)
+        _check(root, "targets", targets)
         return cls(
             metadata_dir,
             keys,
             clock,
-            root=_read(metadata_dir / f"{newest_root}.root.json", Root),
-            targets=_read(metadata_dir / f"{meta['targets.json'].version}.targets.json", Targets),
-            delta=_read(metadata_dir / f"{meta[f'{DELTA_ROLE}.json'].version}.{DELTA_ROLE}.json", Targets),
+            root=root,
+            targets=targets,
+            delta=_load_delta(metadata_dir, root, targets, snapshot),
             snapshot=snapshot,
             timestamp=timestamp,
         )
@@ -143,78 +152,211 @@ class Roles:
         """The files that the offline key vouches for."""
         return self._targets.signed.targets
 
+    @property
+    def deltas(self) -> Mapping[str, TargetFile]:
+        """The files that the delta key vouches for."""
+        return self._delta.signed.targets
+
+    @property
+    def can_publish(self) -> bool:
+        """Whether the offline keys that sign a base are here."""
+        return self._has(Job.TARGETS, self._root.signed.roles["targets"])
+
+    @property
+    def can_sign_online(self) -> bool:
+        """Whether the key that clients see every hour is here."""
+        return self._has(Job.SNAPSHOT, self._root.signed.roles["snapshot"])
+
+    @property
+    def versions(self) -> Mapping[str, tuple[int, datetime]]:
+        """Version and expiry of each role."""
+        signed = {
+            "root": self._root.signed,
+            "targets": self._targets.signed,
+            DELTA_ROLE: self._delta.signed,
+            "snapshot": self._snapshot.signed,
+            "timestamp": self._timestamp.signed,
+        }
+        return {name: (role.version, role.expires) for name, role in signed.items()}
+
+    @property
+    def keys_of(self) -> Mapping[str, tuple[int, Sequence[str]]]:
+        """Threshold and ids of the keys of each role."""
+        roles: dict[str, Role] = {**self._root.signed.roles, DELTA_ROLE: self._delta_role}
+        return {name: (role.threshold, role.keyids) for name, role in roles.items()}
+
     def publish(self, targets: Mapping[str, TargetFile]) -> None:
-        """Sign these files, instead of the present ones, with the offline targets key."""
+        """Sign these files, instead of the present ones, with an offline targets key.
+
+        Where the online key is not, clients see them after the next `renew` where it is.
+        """
         self._targets.signed.targets = dict(targets)
         self._sign_targets()
-        self._sign_online()
-
-    def renew(self) -> None:
-        """Sign anew whatever is due; nothing when nothing is. Offline roles only where their keys are."""
-        renewed = [
-            self._renew("root", self._root, OFFLINE_MARGIN, ROOT_KEYS, self._sign_root),
-            self._renew("targets", self._targets, OFFLINE_MARGIN, TARGETS_KEYS[:1], self._sign_targets),
-            self._renew("delta", self._delta, DELTA_MARGIN, (DELTA_KEY,), self._sign_delta),
-        ]
-        signed_at = self._timestamp.signed.expires - ONLINE_LIFETIME
-        if any(renewed) or self._clock() - signed_at >= RESIGN_AFTER:
+        if self.can_sign_online:
             self._sign_online()
 
-    def _renew(
-        self,
-        name: str,
-        metadata: Metadata[T],
-        margin: timedelta,
-        keys: tuple[str, ...],
-        sign: Callable[[], None],
-    ) -> bool:
+    def publish_deltas(self, targets: Mapping[str, TargetFile]) -> None:
+        """Sign these files, instead of the present ones, with the delta key."""
+        self._delta.signed.targets = dict(targets)
+        self._sign_delta()
+        self._sign_online()
+
+    def renew(self) -> bool:
+        """Sign anew whatever is due. Offline roles only where their keys are.
+
+        Returns:
+            Whether anything was.
+        """
+        renewed = [
+            self._renew("root", self._root, OFFLINE_MARGIN, self._renew_root),
+            self._renew("targets", self._targets, OFFLINE_MARGIN, self._sign_targets),
+            self._renew(DELTA_ROLE, self._delta, DELTA_MARGIN, self._sign_delta),
+        ]
+        signed_at = self._timestamp.signed.expires - ONLINE_LIFETIME
+        due = self._clock() - signed_at >= RESIGN_AFTER or not self.is_taken_up
+        if any(renewed) or due:
+            self._sign_online()
+            return True
+        return False
+
+    def rotate(self, replace: Sequence[tuple[Job, str]]) -> None:
+        """Put new keys in the place of others, and sign root and all that they sign for a new term.
+
+        The new root is signed by enough of the old root keys and enough of its own. Files of replaced keys
+        are removed at the end; whenever this is interrupted, the next call or `renew` goes on.
+
+        Args:
+            replace: job and id of each key that shall sign no more; none signs for a new term only.
+
+        Raises:
+            ConfigurationError: too few keys of a role are here, or a key is none of this repository's.
+        """
+        old_root = copy.deepcopy(self._root.signed.roles["root"])
+        root, targets = self._root.signed, self._targets.signed
+        self._check_can_rotate(old_root, replace)
+        for job, keyid in replace:
+            new = self._keys.new(job).public_key
+            if job is Job.DELTA:
+                targets.revoke_key(keyid, DELTA_ROLE)
+                targets.add_key(new, DELTA_ROLE)
+            else:
+                for role in ("snapshot", "timestamp") if job is Job.SNAPSHOT else (job,):
+                    root.revoke_key(keyid, role)
+                    root.add_key(new, role)
+        self._sign_root(old_root)
+        self._sign_targets()
+        if any(job is Job.DELTA for job, _ in replace):
+            self._sign_delta()
+        if self.can_sign_online:
+            self._sign_online()
+        self._keys.forget([keyid for _, keyid in replace])
+
+    def _check_can_rotate(self, old_root: Role, replace: Sequence[tuple[Job, str]]) -> None:
+        """Before a key is made or a file written: are all keys here that this takes?"""
+        keys_of = self.keys_of
+        for job, keyid in replace:
+            if keyid not in keys_of[job][1]:
+                raise ConfigurationError(
+                    f"a key of '{job}' that should be replaced is none of this repository's",
+                    hint="See `iii-client publish status` for its keys.",
+                )
+        gone = {keyid for _, keyid in replace}
+        if not self._has(Job.ROOT, old_root):
+            raise self._missing(Job.ROOT, old_root)
+        targets = self._root.signed.roles["targets"]
+        staying = [keyid for keyid in targets.keyids if keyid not in gone]
+        if not any(job is Job.TARGETS for job, _ in replace) and not self._keys.has(
+            Job.TARGETS, staying, at_least=targets.threshold
+        ):
+            raise self._missing(Job.TARGETS, targets)
+
+    def _renew(self, name: str, metadata: Metadata[T], margin: timedelta, sign: Callable[[], None]) -> bool:
         if metadata.signed.expires - self._clock() > margin:
             return False
-        if not self._keys.has(*keys):
-            logger.warning("%s expires on %s and its keys are not here", name, metadata.signed.expires.date())
+        try:
+            sign()
+        except ConfigurationError as missing:
+            logger.warning("%s expires on %s: %s", name, metadata.signed.expires.date(), missing)
             return False
-        sign()
         return True
 
-    def _sign_root(self) -> None:
-        self._sign(self._root, self._root.signed.roles["root"], ROOT_KEYS, ROOT_LIFETIME)
+    @property
+    def is_taken_up(self) -> bool:
+        """Whether the online metadata is about the newest of the other roles, and signed by today's keys."""
+        meta = self._snapshot.signed.meta
+        return (
+            meta["targets.json"].version == self._targets.signed.version
+            and meta[f"{DELTA_ROLE}.json"].version == self._delta.signed.version
+            and _is_signed(self._root, "snapshot", self._snapshot)
+            and _is_signed(self._root, "timestamp", self._timestamp)
+        )
+
+    def _renew_root(self) -> None:
+        self._sign_root(self._root.signed.roles["root"])
+
+    def _sign_root(self, old_role: Role) -> None:
+        """A root is signed by the keys that its predecessor names, and by those that itself names."""
+        signers = {
+            signer.public_key.keyid: signer
+            for role in (old_role, self._root.signed.roles["root"])
+            for signer in self._signers(Job.ROOT, role)
+        }
+        self._sign(self._root, list(signers.values()), ROOT_LIFETIME)
         self._write("root", self._root)
 
     def _sign_targets(self) -> None:
-        role = self._root.signed.roles["targets"]
-        self._sign(self._targets, role, TARGETS_KEYS[:1], TARGETS_LIFETIME)
+        signers = self._signers(Job.TARGETS, self._root.signed.roles["targets"])
+        self._sign(self._targets, signers, TARGETS_LIFETIME)
         self._write("targets", self._targets)
 
     def _sign_delta(self) -> None:
-        delegations = self._targets.signed.delegations
-        if delegations is None or not delegations.roles or DELTA_ROLE not in delegations.roles:
-            raise ConfigurationError("this repository delegates no deltas")
-        self._sign(self._delta, delegations.roles[DELTA_ROLE], (DELTA_KEY,), DELTA_LIFETIME)
+        self._sign(self._delta, self._signers(Job.DELTA, self._delta_role), DELTA_LIFETIME)
         self._write(DELTA_ROLE, self._delta)
 
     def _sign_online(self) -> None:
         """Snapshot and timestamp. The timestamp is written last: until then no client sees anything."""
-        roles = self._root.signed.roles
+        if not _is_signed(self._targets, DELTA_ROLE, self._delta):
+            self._sign_delta()
+        signers = self._signers(Job.SNAPSHOT, self._root.signed.roles["snapshot"])
         self._snapshot.signed.meta = {
             "targets.json": self._meta_file("targets", self._targets),
             f"{DELTA_ROLE}.json": self._meta_file(DELTA_ROLE, self._delta),
         }
-        self._sign(self._snapshot, roles["snapshot"], (SNAPSHOT_KEY,), ONLINE_LIFETIME)
+        self._sign(self._snapshot, signers, ONLINE_LIFETIME)
         self._write("snapshot", self._snapshot)
         self._timestamp.signed.snapshot_meta = self._meta_file("snapshot", self._snapshot)
-        self._sign(self._timestamp, roles["timestamp"], (SNAPSHOT_KEY,), ONLINE_LIFETIME)
+        self._sign(self._timestamp, signers, ONLINE_LIFETIME)
         replace_durably(self._dir / "timestamp.json", self._timestamp.to_bytes(), mode=0o644)
-        for name, metadata in (("snapshot", self._snapshot), ("targets", self._targets)):
+        for name, metadata in (
+            ("snapshot", self._snapshot),
+            ("targets", self._targets),
+            (DELTA_ROLE, self._delta),
+        ):
             old = metadata.signed.version - KEPT_VERSIONS
             (self._dir / f"{old}.{name}.json").unlink(missing_ok=True)
 
-    def _sign(self, metadata: Metadata[T], role: Role, keys: tuple[str, ...], lifetime: timedelta) -> None:
-        signers = self._keys.signers(*keys)
-        if any(signer.public_key.keyid not in role.keyids for signer in signers):
-            raise ConfigurationError(
-                f"a key that should sign {metadata.signed.type} is not one of this repository's",
-                hint="The folder of keys belongs to another repository.",
-            )
+    @property
+    def _delta_role(self) -> DelegatedRole:
+        delegations = self._targets.signed.delegations
+        if delegations is None or not delegations.roles or DELTA_ROLE not in delegations.roles:
+            raise ConfigurationError("this repository delegates no deltas")
+        return delegations.roles[DELTA_ROLE]
+
+    def _has(self, job: Job, role: Role) -> bool:
+        return self._keys.has(job, role.keyids, at_least=role.threshold)
+
+    def _signers(self, job: Job, role: Role) -> list[CryptoSigner]:
+        signers = self._keys.signers(job, role.keyids)
+        if len(signers) < role.threshold:
+            raise self._missing(job, role, here=len(signers))
+        return signers
+
+    def _missing(self, job: Job, role: Role, *, here: int | None = None) -> ConfigurationError:
+        if here is None:
+            here = len(self._keys.signers(job, role.keyids))
+        return self._keys.missing(job, here=here, needed=role.threshold)
+
+    def _sign(self, metadata: Metadata[T], signers: Sequence[CryptoSigner], lifetime: timedelta) -> None:
         metadata.signed.version += 1
         metadata.signed.expires = self._clock().replace(microsecond=0) + lifetime
         metadata.signatures.clear()
@@ -236,6 +378,48 @@ def _unsigned(signed: T) -> Metadata[T]:
     # Signing raises the version first, so the first signed version is 1.
     signed.version = 0
     return Metadata(signed)
+
+
+def _newest(metadata_dir: Path, role: str) -> Path:
+    numbers = [int(path.name.partition(".")[0]) for path in metadata_dir.glob(f"[1-9]*.{role}.json")]
+    return metadata_dir / f"{max(numbers, default=1)}.{role}.json"
+
+
+def _is_signed(delegator: Metadata[Root] | Metadata[Targets], role: str, metadata: Metadata[T]) -> bool:
+    try:
+        delegator.verify_delegate(role, metadata)
+    except RepositoryError:
+        return False
+    return True
+
+
+def _check(delegator: Metadata[Root] | Metadata[Targets], role: str, metadata: Metadata[T]) -> None:
+    if not _is_signed(delegator, role, metadata):
+        raise _changed(role)
+
+
+def _changed(role: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the newest {role} metadata in the repository is not signed by the keys that it should be",
+        hint="Somebody changed the folder, or a rotation was copied in part: restore it from a backup.",
+    )
+
+
+def _load_delta(
+    metadata_dir: Path, root: Metadata[Root], targets: Metadata[Targets], snapshot: Metadata[Snapshot]
+) -> Metadata[Targets]:
+    """The newest deltas that are signed by today's delta key; those of the snapshot after its rotation."""
+    newest = _read(_newest(metadata_dir, DELTA_ROLE), Targets)
+    if _is_signed(targets, DELTA_ROLE, newest):
+        return newest
+    meta = snapshot.signed.meta[f"{DELTA_ROLE}.json"]
+    path = metadata_dir / f"{meta.version}.{DELTA_ROLE}.json"
+    published = _read(path, Targets)
+    if not _is_signed(root, "snapshot", snapshot) or not meta.hashes:
+        _check(targets, DELTA_ROLE, published)
+    elif hashlib.sha256(path.read_bytes()).hexdigest() != meta.hashes["sha256"]:
+        raise _changed(DELTA_ROLE)
+    return published
 
 
 def _read(path: Path, kind: type[T]) -> Metadata[T]:

@@ -134,8 +134,8 @@ def test_key_files_are_private_and_offline_keys_lie_apart(world: World) -> None:
     names = sorted(str(path.relative_to(keys)) for path in keys.rglob("*.pem"))
     assert names == [
         *(f"offline/{name}.pem" for name in ("root-1", "root-2", "root-3", "targets-1", "targets-2")),
-        "online/delta.pem",
-        "online/snapshot.pem",
+        "online/delta-1.pem",
+        "online/snapshot-1.pem",
     ]
     assert all(stat.S_IMODE(path.stat().st_mode) == 0o600 for path in keys.rglob("*.pem"))
     assert all(
@@ -248,7 +248,7 @@ def test_a_host_with_online_keys_alone_re_signs_and_cannot_publish(
     assert "targets expires" in caplog.text
     with pytest.raises(ConfigurationError) as caught:
         world.repository.publish_base([entry("b")])
-    assert "targets-1" in str(caught.value)
+    assert "0 of 1 publishing keys of 'targets'" in str(caught.value)
     assert "offline" in caught.value.hint
     assert world.open().release == ReleaseId(epoch=1, sequence=0)
 
@@ -265,11 +265,11 @@ def test_keys_of_another_repository_are_refused(world: World, tmp_path: Path) ->
 
 
 def test_keys_without_their_repository_are_never_overwritten(world: World) -> None:
-    pem = (world.folder / "keys" / "online" / "delta.pem").read_bytes()
+    pem = (world.folder / "keys" / "online" / "delta-1.pem").read_bytes()
     shutil.rmtree(world.folder / "repository")
     with pytest.raises(ConfigurationError, match="no repository that they belong to"):
         world.open()
-    assert (world.folder / "keys" / "online" / "delta.pem").read_bytes() == pem
+    assert (world.folder / "keys" / "online" / "delta-1.pem").read_bytes() == pem
 
 
 def test_damaged_metadata_is_a_named_error(world: World) -> None:
