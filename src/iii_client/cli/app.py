@@ -10,10 +10,13 @@ import typer
 
 from iii_client import __version__
 from iii_client.cli import (
+    alarm_commands,
     allow_commands,
     demo,
     doctor,
     filter_commands,
+    metrics,
+    outbox_commands,
     policy_commands,
     sandbox,
     scan,
@@ -35,6 +38,9 @@ app = typer.Typer(
 app.command("scan")(scan.scan)
 app.command("doctor")(doctor.doctor)
 app.add_typer(filter_commands.app, name="filter")
+app.command("metrics")(metrics.metrics)
+app.add_typer(outbox_commands.app, name="outbox")
+app.add_typer(alarm_commands.app, name="alarm")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(allow_commands.app, name="allow")
 app.command("demo")(demo.demo)

@@ -56,7 +56,7 @@ BATCH = 100
 #: Pause before an item is asked about again: up to so long after the first failure, doubling.
 RETRY_BASE_S, RETRY_MOST_S = 2.0, 900.0
 #: `run_until_empty` stops after so many rounds in a row without any answer, or when it would have to wait
-#: longer than this.
+#: longer than this, in seconds.
 PATIENCE_ROUNDS, PATIENCE_S = 3, 30.0
 #: While the service is left alone, others may be asking it: an overdue item waits so much longer for that.
 OVERDUE_GRACE = timedelta(hours=1)
@@ -170,7 +170,7 @@ class Drainer:
         stop: threading.Event | None = None,
         progress: Callable[[DrainReport], object] = lambda _report: None,
     ) -> DrainReport:
-        """Drain until nothing is due, or the service does not answer for a while.
+        """Drain until nothing is due or soon due, or the service does not answer for a while.
 
         Args:
             stop: ends it after the call under way.
@@ -189,7 +189,11 @@ class Drainer:
             total += report
             progress(report)
             if not report.asked:
-                break
+                soonest_s = self._due_in_s()
+                if soonest_s is None or soonest_s > PATIENCE_S:
+                    break
+                self._wait(stop, soonest_s)
+                continue
             if report.problem is not Reason.SERVICE_PAUSED:
                 failures = failures + 1 if report.problem else 0
             pause_s = self.pause_s(report, failures=failures)
@@ -256,6 +260,10 @@ class Drainer:
             _allowed_by_list(waiting) if allowed else next(answers)
             for waiting, allowed in zip(batch, known, strict=True)
         )
+
+    def _due_in_s(self) -> float | None:
+        with self._store.transaction() as tx:
+            return next_attempt_in_s(tx, now=self._clock())
 
     def _allow_listed(self, batch: Sequence[Waiting]) -> list[bool]:
         if self._allow_list is None:
