@@ -18,7 +18,7 @@ RANKS = [
     {"updates", "notify"},
     {"checking"},
     {"parts"},
-    {"scanner", "drain"},
+    {"scanner", "drain", "metrics"},
     {"rescan"},
     {"publisher"},
     {"sandbox"},

@@ -18,6 +18,7 @@ HEAVY = (
     "scipy",
     "fsspec",
     "starlette",
+    "prometheus_client",
 )
 
 

@@ -13,9 +13,14 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 from iii_client.errors import RecordError
+from iii_client.model import Decision
 from iii_client.records.store import Store, Transaction, utc_now
 
 logger = logging.getLogger(__name__)
+
+#: Names of tallies: items by outcome (`scanned_no_match`), items whose bytes had been seen before, items with
+#: filter hits, and hashes that left.
+SCANNED, RECALLED, CANDIDATES, HASHES_SENT = "scanned_", "recalled", "candidates", "hashes_sent"
 
 #: Counts are written when the oldest of them waited this long, seen at the next count, ...
 FLUSH_AFTER_S = 10.0
@@ -73,6 +78,17 @@ class Tallies:
             due = pending.events >= FLUSH_AT or not 0 <= waited_s < FLUSH_AFTER_S
         if due:
             self.flush()
+
+    def scanned(self, decision: Decision, *, seconds: float, recalled: bool) -> None:  # noqa: ARG002
+        """Count one item by what was found. Fits `protocols.Observer`."""
+        verdict = decision.verdict
+        self.count(f"{SCANNED}{verdict.outcome.value}")
+        if recalled:
+            self.count(RECALLED)
+        if verdict.candidates:
+            self.count(CANDIDATES)
+        if verdict.hashes_sent:
+            self.count(HASHES_SENT, verdict.hashes_sent)
 
     def flush(self) -> None:
         """Write what was counted. Never raises: what cannot be written is tried again later."""
