@@ -43,6 +43,7 @@ _OPEN_DOORS = {
     "matched_exact": "confirmed copies of listed files are let through",
     "matched_near": "confirmed look-alikes of listed pictures are let through",
     "matched_near_loose": "confirmed look-alikes from farther away are let through",
+    "matched_below_floor": "confirmed matches in every category that may not block are let through",
     "unconfirmed_no_answer": "every probable hit is let through while the service is down or slow",
     "unconfirmed_cannot_confirm_digest": "digests that hit are let through where the service cannot answer",
     "unconfirmed_probe_overflow": "a picture that is crafted to have many neighbours is let through",
