@@ -125,24 +125,20 @@ class Roles:
         """Read the present roles.
 
         Raises:
-            ConfigurationError: a file is missing, malformed, or not signed by the keys that the root names.
+            ConfigurationError: a file is missing or malformed, or none of a role is signed by its keys.
         """
         timestamp = _read(metadata_dir / "timestamp.json", Timestamp)
         version = timestamp.signed.snapshot_meta.version
         snapshot = _read(metadata_dir / f"{version}.snapshot.json", Snapshot)
-        root = _read(_newest(metadata_dir, "root"), Root)
-        targets = _read(_newest(metadata_dir, "targets"), Targets)
-        # Whoever may write into the folder must not have the online keys sign it: only what the keys of its
-        # role signed is taken up.
-        _check(root, "root", root)
-        _check(root, "targets", targets)
+        root = _newest_root(metadata_dir)
+        targets = _newest_signed(metadata_dir, "targets", root)
         return cls(
             metadata_dir,
             keys,
             clock,
             root=root,
             targets=targets,
-            delta=_load_delta(metadata_dir, root, targets, snapshot),
+            delta=_newest_signed(metadata_dir, DELTA_ROLE, targets),
             snapshot=snapshot,
             timestamp=timestamp,
         )
@@ -243,10 +239,11 @@ class Roles:
                 for role in ("snapshot", "timestamp") if job is Job.SNAPSHOT else (job,):
                     root.revoke_key(keyid, role)
                     root.add_key(new, role)
-        self._sign_root(old_root)
-        self._sign_targets()
+        # In this order: until the root is written, all that is newer counts for nothing.
         if any(job is Job.DELTA for job, _ in replace):
             self._sign_delta()
+        self._sign_targets()
+        self._sign_root(old_root)
         if self.can_sign_online:
             self._sign_online()
         self._keys.forget([keyid for _, keyid in replace])
@@ -315,8 +312,6 @@ class Roles:
 
     def _sign_online(self) -> None:
         """Snapshot and timestamp. The timestamp is written last: until then no client sees anything."""
-        if not _is_signed(self._targets, DELTA_ROLE, self._delta):
-            self._sign_delta()
         signers = self._signers(Job.SNAPSHOT, self._root.signed.roles["snapshot"])
         self._snapshot.signed.meta = {
             "targets.json": self._meta_file("targets", self._targets),
@@ -380,9 +375,36 @@ def _unsigned(signed: T) -> Metadata[T]:
     return Metadata(signed)
 
 
-def _newest(metadata_dir: Path, role: str) -> Path:
+def _newest_root(metadata_dir: Path) -> Metadata[Root]:
+    """The end of the chain that begins with the first root, as every client walks it."""
+    root = _read(metadata_dir / "1.root.json", Root)
+    while (path := metadata_dir / f"{root.signed.version + 1}.root.json").exists():
+        following = _read(path, Root)
+        if not (_is_signed(root, "root", following) and _is_signed(following, "root", following)):
+            logger.warning("%s is not signed by the keys before it and is ignored", path.name)
+            break
+        root = following
+    return root
+
+
+def _newest_signed(
+    metadata_dir: Path, role: str, delegator: Metadata[Root] | Metadata[Targets]
+) -> Metadata[Targets]:
+    """The newest version of a role that is signed by its own keys of today.
+
+    Whoever may write into the folder must not have the online keys sign it; and a rotation that was
+    interrupted has written what counts from the next root on.
+    """
     numbers = [int(path.name.partition(".")[0]) for path in metadata_dir.glob(f"[1-9]*.{role}.json")]
-    return metadata_dir / f"{max(numbers, default=1)}.{role}.json"
+    for number in sorted(numbers, reverse=True):
+        metadata = _read(metadata_dir / f"{number}.{role}.json", Targets)
+        if _is_signed(delegator, role, metadata):
+            return metadata
+        logger.warning("%d.%s.json is not signed by the keys of its role and is ignored", number, role)
+    raise ConfigurationError(
+        f"no {role} metadata in the repository is signed by the keys that it should be",
+        hint="Restore the repository's folder from a backup.",
+    )
 
 
 def _is_signed(delegator: Metadata[Root] | Metadata[Targets], role: str, metadata: Metadata[T]) -> bool:
@@ -391,35 +413,6 @@ def _is_signed(delegator: Metadata[Root] | Metadata[Targets], role: str, metadat
     except RepositoryError:
         return False
     return True
-
-
-def _check(delegator: Metadata[Root] | Metadata[Targets], role: str, metadata: Metadata[T]) -> None:
-    if not _is_signed(delegator, role, metadata):
-        raise _changed(role)
-
-
-def _changed(role: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the newest {role} metadata in the repository is not signed by the keys that it should be",
-        hint="Somebody changed the folder, or a rotation was copied in part: restore it from a backup.",
-    )
-
-
-def _load_delta(
-    metadata_dir: Path, root: Metadata[Root], targets: Metadata[Targets], snapshot: Metadata[Snapshot]
-) -> Metadata[Targets]:
-    """The newest deltas that are signed by today's delta key; those of the snapshot after its rotation."""
-    newest = _read(_newest(metadata_dir, DELTA_ROLE), Targets)
-    if _is_signed(targets, DELTA_ROLE, newest):
-        return newest
-    meta = snapshot.signed.meta[f"{DELTA_ROLE}.json"]
-    path = metadata_dir / f"{meta.version}.{DELTA_ROLE}.json"
-    published = _read(path, Targets)
-    if not _is_signed(root, "snapshot", snapshot) or not meta.hashes:
-        _check(targets, DELTA_ROLE, published)
-    elif hashlib.sha256(path.read_bytes()).hexdigest() != meta.hashes["sha256"]:
-        raise _changed(DELTA_ROLE)
-    return published
 
 
 def _read(path: Path, kind: type[T]) -> Metadata[T]:
