@@ -6,8 +6,8 @@ blocking_categories = ["interpol-baseline:1"]
 [policy.rules]                      # one row, one action
 format_not_enabled = "quarantine"
 
-[[policy.matches]]                  # a row of your own, for matches of some lists, categories, distances
-name = "a list I distrust"
+[[policy.matches]]                  # a row of your own, for matches of some bodies, lists, categories
+name = "a body I distrust"
 sources = ["private-*"]
 at_most = "quarantine"
 
@@ -44,7 +44,9 @@ class MatchRow:
 
     Attributes:
         name: what decisions and audit entries call it.
-        sources, categories: patterns (`nl-*`, `interpol-baseline:*`); empty for any.
+        sources: patterns of the bodies that list it (`nl-*`); empty for any.
+        lists: patterns of the lists' names, as the service tells them (`known@*`, or `known` alone).
+        categories: patterns (`interpol-baseline:*`).
         hashes: `exact`, `near`, or names of algorithms; empty for any.
         within_bits: at most so far away; None for any distance.
         action: what is done instead of the built-in row; empty when `at_most` is set.
@@ -53,6 +55,7 @@ class MatchRow:
 
     name: str
     sources: tuple[str, ...] = ()
+    lists: tuple[str, ...] = ()
     categories: tuple[str, ...] = ()
     hashes: tuple[str, ...] = ()
     within_bits: int | None = None
@@ -150,6 +153,7 @@ def _refuse_many(name: str, given: Any, most: int) -> None:
 _MATCH_ROW = {
     "name": readers.text,
     "sources": readers.texts,
+    "lists": readers.texts,
     "categories": readers.texts,
     "hashes": readers.texts,
     "within_bits": _near_bits,

@@ -105,7 +105,8 @@ def _single_reasons(row: str, table: Table) -> Iterator[Sentence]:
 
 def _own_sentence(row: OwnRow) -> str:
     conditions = [
-        f"from the list {_or(row.sources)}" if row.sources else "",
+        f"from {_or(row.sources)}" if row.sources else "",
+        f"on the list {_or(row.lists)}" if row.lists else "",
         f"in the category {_or(row.categories)}" if row.categories else "",
         f"by {_or(sorted(row.hashes))}" if row.hashes else "",
         f"at most {row.within_bits} bits away" if row.within_bits is not None else "",

@@ -239,21 +239,19 @@ def _of_route(
 def _covers(first: OwnRow, second: OwnRow) -> bool:
     """Whether the first fits whatever the second fits, as far as can be told without patterns."""
     return (
-        (
-            not first.sources
-            or "*" in first.sources
-            or (bool(second.sources) and set(second.sources) <= set(first.sources))
-        )
-        and (
-            not first.categories
-            or (bool(second.categories) and set(second.categories) <= set(first.categories))
-        )
+        _wider(first.sources, second.sources)
+        and _wider(first.lists, second.lists)
+        and _wider(first.categories, second.categories)
         and (not first.hashes or (bool(second.hashes) and second.hashes <= first.hashes))
         and (
             first.within_bits is None
             or (second.within_bits is not None and second.within_bits <= first.within_bits)
         )
     )
+
+
+def _wider(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    return not first or (bool(second) and ("*" in first or set(second) <= set(first)))
 
 
 def _warning(where: str, says: str, todo: str) -> Finding:

@@ -79,9 +79,9 @@ def _ruling_of_reason(reason: Reason, verdict: Verdict, table: Table) -> Ruling:
 
 
 def _rulings_of_match(match: Match, verdict: Verdict, table: Table) -> Iterator[Ruling]:
-    """One ruling for each list and category that the match is published under; the gravest will win.
+    """One ruling for each body and category that the match is published under; the gravest will win.
 
-    So a list that the hoster distrusts never softens what another list says of the same hash.
+    So a body that the hoster distrusts never softens what another says of the same hash.
     """
     if match.is_test:
         yield _row("matched_test" if match.exact else "matched_test_near", table)
@@ -104,7 +104,7 @@ def _rulings_of_match(match: Match, verdict: Verdict, table: Table) -> Iterator[
 
 
 def _published(match: Match) -> list[tuple[str, Category | None]]:
-    """Every (list, category) of a match; a list without a category of its own, and no list at all, too."""
+    """Every (body, category) of a match; a body without a category of its own, and none at all, too."""
     told = {category.source for category in match.categories}
     rest = [(source, None) for source in match.sources if source not in told]
     return [*((category.source, category) for category in match.categories), *rest] or [("", None)]

@@ -105,6 +105,7 @@ def _read_own_row(where: str, row: MatchRow) -> OwnRow:
     return OwnRow(
         name=row.name,
         sources=row.sources,
+        lists=row.lists,
         categories=row.categories,
         hashes=frozenset().union(*(_HASH_GROUPS[name] for name in row.hashes)),
         within_bits=row.within_bits,

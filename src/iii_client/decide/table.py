@@ -25,6 +25,7 @@ class OwnRow:
 
     name: str
     sources: tuple[str, ...]
+    lists: tuple[str, ...]
     categories: tuple[str, ...]
     hashes: frozenset[Algorithm]
     within_bits: int | None
@@ -32,9 +33,10 @@ class OwnRow:
     softens: bool
 
     def fits(self, match: Match, source: str, category: Category | None) -> bool:
-        """Whether a match, as one list published it in one category, fulfils every condition."""
+        """Whether a match, as one body published it in one category, fulfils every condition."""
         return (
-            (not self.sources or any(fnmatchcase(source, pattern) for pattern in self.sources))
+            (not self.sources or _fits(self.sources, source))
+            and (not self.lists or _fits(self.lists, match.list_version, match.list_version.split("@")[0]))
             and (not self.categories or (category is not None and in_any(category, self.categories)))
             and (not self.hashes or match.hash.algorithm in self.hashes)
             and (self.within_bits is None or match.distance_bits <= self.within_bits)
@@ -77,8 +79,11 @@ def version_of(base: Table, routes: Mapping[str, Table]) -> str:
 
 def in_any(category: Category, patterns: Iterable[str]) -> bool:
     """Whether a category, written `scheme:code`, fits one of the patterns."""
-    text = f"{category.scheme}:{category.code}"
-    return any(fnmatchcase(text, pattern) for pattern in patterns)
+    return _fits(patterns, f"{category.scheme}:{category.code}")
+
+
+def _fits(patterns: Iterable[str], *names: str) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns for name in names if name)
 
 
 def _plain(table: Table) -> list[object]:
@@ -92,6 +97,7 @@ def _plain(table: Table) -> list[object]:
             [
                 row.name,
                 sorted(row.sources),
+                sorted(row.lists),
                 sorted(row.categories),
                 sorted(row.hashes),
                 row.within_bits,

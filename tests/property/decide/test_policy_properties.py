@@ -144,7 +144,7 @@ def slow_reference(verdict: Verdict, config: PolicyConfig) -> Action:
             for own in config.matches:
                 algorithms = {"exact": match.exact, "near": not match.exact, match.hash.algorithm.value: True}
                 if (
-                    (not own.sources or fits_any(source, own.sources))
+                    (not own.sources or (source and fits_any(source, own.sources)))
                     and (not own.categories or (category_text and fits_any(category_text, own.categories)))
                     and (not own.hashes or any(algorithms.get(name, False) for name in own.hashes))
                     and (own.within_bits is None or match.distance_bits <= own.within_bits)

@@ -41,6 +41,7 @@ def matched() -> MakeVerdict:
         own: bool = False,
         sources: Sequence[str] = (),
         categories: Sequence[str] = (),
+        list_version: str = "",
         reasons: Sequence[Reason] = (),
     ) -> Verdict:
         value = HashValue(algorithm=algorithm, value=bytes(algorithm.width_bits // 8))
@@ -50,6 +51,7 @@ def matched() -> MakeVerdict:
             exact=algorithm.is_digest,
             sources=tuple(sources),
             categories=tuple(map(_category, categories)),
+            list_version=list_version,
         )
         return _verdict(Outcome.MATCHED, value, own=own, matches=(match,), reasons=reasons)
 

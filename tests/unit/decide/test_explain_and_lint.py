@@ -60,7 +60,7 @@ def test_own_rows_floors_and_distance_are_said(policy_config: ReadPolicy) -> Non
         )
     )
     assert said["soft"] == (
-        "A match from the list x or y* is at most held for a person, whatever its built-in row says."
+        "A match from x or y* is at most held for a person, whatever its built-in row says."
     )
     assert said["hard"] == "A match in the category a:1 by md5 at most 3 bits away is blocked."
     assert "at most 20 bits away" in said["matched_near"]

@@ -86,8 +86,33 @@ def test_a_row_may_name_a_category_and_a_hash(rule: Callable[..., Ruling], match
 def test_a_row_that_names_a_list_or_a_category_does_not_fit_a_match_without_any(
     rule: Callable[..., Ruling], matched: MakeVerdict
 ) -> None:
-    for own in (row(action="allow", sources=["police"]), row(action="allow", categories=["ncmec:*"])):
+    for own in (row(action="allow", sources=["*"]), row(action="allow", categories=["ncmec:*"])):
         assert rule(matched(), own) == blocked("matched_exact")
+
+
+def test_a_row_may_name_a_list_with_or_without_its_version(
+    rule: Callable[..., Ruling], matched: MakeVerdict
+) -> None:
+    verdict = matched(list_version="adults@7")
+    for pattern in ("adults", "adults@7", "adults@*", "ad*"):
+        assert rule(verdict, row(lists=[pattern], at_most="quarantine")) == held("mine")
+    for pattern in ("adults@8", "other", "7"):
+        assert rule(verdict, row(lists=[pattern], at_most="quarantine")) == blocked("matched_exact")
+    assert rule(matched(), row(lists=["*"], action="allow")) == blocked("matched_exact")
+
+
+def test_a_body_is_ruled_by_the_categories_that_it_published(
+    rule: Callable[..., Ruling], matched: MakeVerdict
+) -> None:
+    verdict = matched(sources=["police"], categories=["ncmec:A1@police"])
+    assert rule(verdict, row(categories=["ncmec:A1"], at_most="quarantine")) == held("mine")
+
+
+def test_the_category_of_one_body_does_not_lift_the_floor_under_that_of_another(
+    rule: Callable[..., Ruling], matched: MakeVerdict
+) -> None:
+    verdict = matched(categories=["ncmec:A1@private-a", "clue:1@police"])
+    assert rule(verdict, row(sources=["private-*"], at_most="quarantine")).action is Action.QUARANTINE
 
 
 def test_the_first_row_that_fits_is_taken(rule: Callable[..., Ruling], matched: MakeVerdict) -> None:
@@ -97,7 +122,7 @@ def test_the_first_row_that_fits_is_taken(rule: Callable[..., Ruling], matched: 
 
 
 def test_the_test_picture_is_not_ruled_by_own_rows(rule: Callable[..., Ruling], matched: MakeVerdict) -> None:
-    test = matched(categories=["iii-test:test@iii-test"])
+    test = matched(categories=["iii-test:test@iii-test"], sources=["iii-test"])
     assert rule(test, row(sources=["*"], action="allow")) == blocked("matched_test")
 
 
