@@ -8,6 +8,7 @@ from iii_client.model import (
     Candidate,
     Confirmation,
     Decision,
+    Feedback,
     Fingerprint,
     Freshness,
     HashValue,
@@ -186,5 +187,17 @@ class Courier(Protocol):
 
         Raises:
             NotifyError: it could not be handed over now.
+        """
+        ...
+
+
+class FeedbackSender(Protocol):
+    """Tells the service about one of its answers."""
+
+    def send(self, feedback: Feedback) -> str:
+        """Send one message and return the service's name for it. Sending it twice is sending it once.
+
+        Raises:
+            TransportError, ServiceError: it could not be handed over, or was refused.
         """
         ...

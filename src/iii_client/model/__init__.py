@@ -11,6 +11,7 @@ from iii_client.model.encounters import (
     UploadContext,
     Verdict,
 )
+from iii_client.model.feedback import DisputeCode, Feedback, FeedbackKind, FollowUpCode
 from iii_client.model.hashes import (
     DIGEST_ALGORITHMS,
     PERCEPTUAL_ALGORITHMS,
@@ -85,7 +86,11 @@ __all__ = [
     "Coverage",
     "Decision",
     "Decoding",
+    "DisputeCode",
+    "Feedback",
+    "FeedbackKind",
     "Fingerprint",
+    "FollowUpCode",
     "Frame",
     "Freshness",
     "HashValue",

@@ -46,7 +46,7 @@ class Verdict:
         reasons: why the outcome is not simply MATCHED or NO_MATCH, without repetition.
         release: the filter that was asked.
         hashes_sent: how many hashes of this item left the process.
-        confirm_id: the service's name for its last answer, which a dispute refers to; empty when it gave none.
+        confirm_id: the service's name for its last answer, which a dispute refers to; empty for none.
         members: verdicts of the parts of a container.
     """
 

@@ -1,5 +1,6 @@
 """What happened to an encounter afterwards: rows beside it, never changes of it."""
 
+import itertools
 import secrets
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,6 +8,9 @@ from enum import StrEnum
 
 from iii_client.records.operators import Operators
 from iii_client.records.store import Transaction, as_text, storable
+
+_NUMBERS = 1 << 32
+_numbers = itertools.count()
 
 #: Longest note that is kept, in characters.
 _MAX_NOTE = 2000
@@ -70,7 +74,9 @@ def add_follow_up(
     note: str = "",
 ) -> str:
     """Write one follow-up and return its id. The audit entry beside it is the caller's."""
-    follow_up_id = secrets.token_hex(16)
+    # Follow-ups are sorted by time, then id: those that one process writes within a millisecond keep their
+    # order, because the last of them says what holds.
+    follow_up_id = f"{next(_numbers) % _NUMBERS:08x}{secrets.token_hex(12)}"
     operators = by.named if by is not None else {"operator": "", "second_operator": ""}
     tx.insert(
         "follow_up",

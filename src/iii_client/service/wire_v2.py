@@ -2,6 +2,7 @@
 
     GET  {base}/v2/status     what the service is and can
     POST {base}/v2/confirm    which of these hashes are listed
+    POST {base}/v2/feedback   a match is disputed, or was followed up
 
 Promises: every asked hash gets exactly one answer or the whole body is a `WireFormatError`; unknown fields
 are ignored; texts, counts and times are capped; request bodies are padded to whole KiB, so that their
@@ -18,6 +19,7 @@ from iii_client.model import (
     Algorithm,
     Answer,
     Category,
+    Feedback,
     HashValue,
     Listed,
     Match,
@@ -35,6 +37,7 @@ PADDING_BYTES = 1024
 #: Longest answer that is read: 100 answers with a dozen matches of a dozen categories each stay below.
 MAX_CONFIRM_ANSWER_BYTES = 1 << 20
 MAX_STATUS_ANSWER_BYTES = 256 << 10
+MAX_FEEDBACK_ANSWER_BYTES = 64 << 10
 
 #: Longest id, name, code, version or error code, in characters.
 MAX_TEXT = 256
@@ -135,6 +138,47 @@ def build_confirm(hashes: Sequence[HashValue], ids: Sequence[str]) -> WireReques
         body=pad(json.dumps({"hashes": asked}, separators=(",", ":")).encode("utf-8")),
         max_answer_bytes=MAX_CONFIRM_ANSWER_BYTES,
     )
+
+
+def build_feedback(feedback: Feedback) -> WireRequest:
+    """The request that tells the service about one of its answers.
+
+    Raises:
+        ValueError: it refers to no answer, or has too many hashes.
+    """
+    if not feedback.confirm_id or len(feedback.hashes) > MAX_HASHES_PER_CALL:
+        raise ValueError("feedback is about one answer of the service, and names it")
+    body: dict[str, object] = {
+        "confirm_id": feedback.confirm_id,
+        "kind": feedback.kind.value,
+        "code": feedback.code,
+        "hashes": [
+            {"id": str(number), "algorithm": str(value.algorithm), "value": value.hex}
+            for number, value in enumerate(feedback.hashes)
+        ],
+    }
+    if feedback.done_at is not None:
+        body["at"] = feedback.done_at.isoformat(timespec="seconds")
+    return WireRequest(
+        method="POST",
+        path="/v2/feedback",
+        headers={
+            **_JSON_HEADERS,
+            "Content-Type": "application/json",
+            "Idempotency-Key": feedback.key,
+        },
+        body=pad(json.dumps(body, separators=(",", ":")).encode("utf-8")),
+        max_answer_bytes=MAX_FEEDBACK_ANSWER_BYTES,
+    )
+
+
+def parse_feedback(body: bytes) -> str:
+    """Read the answer to `build_feedback`: the service's name for the feedback.
+
+    Raises:
+        WireFormatError: it is not of the contract's form.
+    """
+    return parse_object(body, where="the feedback answer").text("feedback_id", longest=MAX_TEXT)
 
 
 def parse_status(body: bytes) -> ServiceStatus:
