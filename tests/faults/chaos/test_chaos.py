@@ -1,0 +1,45 @@
+"""Whatever the network or the service does: bounded waiting, no wrong verdict, nothing lost, nothing doubled.
+
+Run short here; `python tests/faults/chaos/chaos_run.py` prints the table of the docs.
+"""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("uvicorn", reason="the extra [sandbox] is not installed")
+sys.path.insert(0, str(Path(__file__).parent))
+
+import chaos_run  # type: ignore[import-not-found]
+
+BUDGET_S = 0.3
+UPLOADS = 2
+#: Beside the budget and its tenth: this machine may be busy with other tests.
+BUSY_S = 0.25
+NAMES = [*chaos_run.FAULTS, chaos_run.BAD_TLS]
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[object]:
+    with chaos_run.world(budget_s=BUDGET_S, hashes=UPLOADS * len(NAMES)) as made:
+        yield made
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_fault_is_survived(here: object, name: str) -> None:
+    row = chaos_run.run(here, name, uploads=UPLOADS)
+    assert row.wrong == 0, "no verdict is wrong, and nothing that waits is let through"
+    assert row.left == 0, "once the fault is over, the backlog drains"
+    assert (row.lost, row.doubled) == (0, 0)
+    assert row.longest_wait_s < BUDGET_S * 1.1 + BUSY_S
+    assert row.outcomes.total() == 2 * UPLOADS
+
+
+def test_without_a_fault_every_item_is_answered_at_once(here: object) -> None:
+    # The comparison must not be green because everything waits.
+    assert set(chaos_run.FAULTS) >= {"none, for comparison"}
+    with chaos_run.world(budget_s=BUDGET_S, hashes=UPLOADS) as fresh:
+        row = chaos_run.run(fresh, "none, for comparison", uploads=UPLOADS)
+    assert row.outcomes == {"matched": UPLOADS, "no_match": UPLOADS}
