@@ -11,9 +11,9 @@ from rich.table import Table
 
 from iii_client.cli.operator import OperatorOption, SecondOption, operators
 from iii_client.cli.render import err, out, print_json_line, safe_text
-from iii_client.config import MODE_HINT, Config
+from iii_client.cli.settings import config_without_mode
 from iii_client.errors import ConfigurationError, ContentError
-from iii_client.model import Algorithm, HashValue, Mode
+from iii_client.model import Algorithm, HashValue
 from iii_client.records.allow_list import AllowedDigest, AllowList, not_a_digest
 from iii_client.records.store import Store
 
@@ -122,13 +122,8 @@ def remove(
 def _open() -> Iterator[Store]:
     from iii_client.records.opening import open_store
 
-    try:
-        config = Config.from_env()
-    except ConfigurationError as error:
-        if error.hint != MODE_HINT:
-            raise
-        # The list is the same in both modes, so nobody has to choose one for it.
-        config = Config.from_env({**os.environ, "III_MODE": Mode.SHADOW.value})
+    # The list is the same in both modes, so nobody has to choose one for it.
+    config, _ = config_without_mode(os.environ)
     store = open_store(config.records, config.state_dir)
     try:
         yield store

@@ -9,6 +9,7 @@ import typer
 
 from iii_client.cli.exits import ExitCode
 from iii_client.cli.render import err, joined, out, plural, print_json_line, safe_text
+from iii_client.cli.settings import config_without_mode
 from iii_client.config import MODE_HINT, Config
 from iii_client.errors import ConfigurationError, RecordError
 from iii_client.model import (
@@ -194,18 +195,13 @@ def try_out(
 
 
 def _read(file: Path | None) -> tuple[Config, bool]:
-    """The configuration, and whether it has a mode: without one, too, people may ask what would be done."""
+    """The configuration in use, or a file's, and whether a mode is set."""
     environment = dict(os.environ)
     if file is not None:
         environment = {"III_CONFIG": str(file)}
         if "III_MODE" in os.environ:
             environment["III_MODE"] = os.environ["III_MODE"]
-    try:
-        return Config.from_env(environment), True
-    except ConfigurationError as error:
-        if error.hint != MODE_HINT:
-            raise
-        return Config.from_env({**environment, "III_MODE": Mode.ENFORCE.value}), False
+    return config_without_mode(environment)
 
 
 def _scope(route: str, config: Config) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 from iii_client.config import readers
 from iii_client.config.parts import (
     MODE_HINT,
+    NO_MODE,
     FilterConfig,
     GuardConfig,
     Limits,
@@ -81,7 +82,7 @@ class Config:
         }
         top = readers.table("", tree, _TOP)
         if "mode" not in top:
-            raise ConfigurationError("no mode is set", hint=MODE_HINT)
+            raise ConfigurationError(NO_MODE, hint=MODE_HINT)
         top.setdefault("state_dir", default_state_dir())
         return cls(**parts, **top)
 

@@ -14,6 +14,7 @@ MIB = 1 << 20
 VIEWS = ("upright", "mirror", "flip", "rotate-90", "rotate-180", "rotate-270", "transpose", "antitranspose")
 DEFAULT_VIEWS = ("upright", "mirror")
 
+NO_MODE = "no mode is set"
 MODE_HINT = (
     "Set III_MODE=shadow to let every upload pass and only log what would have been done (start here), or "
     "III_MODE=enforce to quarantine and block."
