@@ -56,7 +56,6 @@ CRASH_POINTS = (
     "segment installed",
     "base downloaded",
     "deltas downloaded",
-    "bundle copied",
     "deltas applied",
     "bundle judged",
     "bundle installed",

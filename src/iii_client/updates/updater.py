@@ -195,13 +195,15 @@ class Updater:
         hold = self.store.holds.read()
         check_hold(hold, offered.id)
         changed = before is None or before.id != offered.id or not self._is_intact()
+        downloads = Downloads(self.store.downloads_dir, fetcher)
         if changed:
-            downloads = Downloads(self.store.downloads_dir, fetcher)
             installer = Installer(
                 self.store, base, downloads, negatives=self._negatives.load(), clock=self._clock
             )
             installer.bring(before, stops=stops(hold, before, offered.id))
         elif before:
+            # What an update left that was killed when it had just installed.
+            downloads.forget_all_but(())
             self.store.confirm(replace(offered, sections=before.sections))
         report = UpdateReport(
             release=offered.id,

@@ -4,6 +4,7 @@ It knows nothing of `iii_client.publisher`'s roles, so that a weakness there can
 """
 
 import hashlib
+import io
 import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +12,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from bitarray import bitarray
+from pybloom_live import BloomFilter
 from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import (
     DelegatedRole,
@@ -24,14 +28,17 @@ from tuf.api.metadata import (
     Timestamp,
 )
 
-from iii_client.filters import parse_bundle
+from iii_client.filters import pack_bundle, parse_bundle
 from iii_client.filters.delta import encode_delta
+from iii_client.filters.near_segment import HEADER_BYTES, NearHeader
 from iii_client.filters.patching import delta_between
 from iii_client.model import Algorithm, HashValue, ReleaseId
 from iii_client.publisher import ListEntry, build_bundle
 from iii_client.publisher.build import test_picture_entries as picture_entries
+from iii_client.publisher.near import NearPublisher
 from iii_client.updates.signed_base import SignedBase, base_path
 from iii_client.updates.signed_delta import SignedDelta, delta_path
+from iii_client.updates.signed_near import SignedSegment
 
 CANARIES = tuple(entry.hash for entry in picture_entries() if entry.hash.algorithm.is_digest)
 
@@ -71,6 +78,7 @@ class Forge:
         self.versions = dict.fromkeys(("root", "targets", "delta", "snapshot", "timestamp"), 0)
         self.bases: dict[str, TargetFile] = {}
         self.deltas: dict[str, TargetFile] = {}
+        self.segments: list[SignedSegment] = []
         self.names: list[str] = []
         self.bundle = b""
         self.timestamp_fields: dict[str, Any] = {}
@@ -122,11 +130,24 @@ class Forge:
             sections=tuple(section.info for section in parse_bundle(content).sections),
             sha256=sha256,
             canaries=CANARIES,
+            near=tuple(segment.target for segment in self.segments),
             published_at=published_at or self.clock(),
         )
         self.bundle = content
         custom = described.to_custom() | (changes or {})
-        self.bases = {base_path(epoch): self.put(base_path(epoch), content, custom)}
+        near = {path: target for path, target in self.bases.items() if path.startswith("near/")}
+        self.bases = {base_path(epoch): self.put(base_path(epoch), content, custom), **near}
+
+    def put_segment(self, ledger: Path, *, label: str) -> None:
+        """A practice segment of three hashes; the next base names it."""
+        publisher = NearPublisher(ledger, algorithm=Algorithm.PDQ, practice=True, minimum_count=1)
+        content = publisher.publish(
+            hashlib.sha256(f"{label} {number}".encode()).digest() for number in range(3)
+        ).path.read_bytes()
+        header = NearHeader.from_bytes(content[:HEADER_BYTES])
+        signed = SignedSegment(header=header, sha256=hashlib.sha256(content).hexdigest())
+        self.segments.append(signed)
+        self.bases[signed.target.path] = self.put(signed.target.path, content, signed.to_custom())
 
     def put_delta(
         self, content: bytes, *, release: ReleaseId, result_sha256: str, path: str | None = None
@@ -193,6 +214,38 @@ class Forge:
         if role != "timestamp":
             (self.folder / "metadata" / f"{self.versions[role]}.{role}.json").write_bytes(content)
         return content
+
+
+def large_bundle(size_bytes: int, release: ReleaseId) -> bytes:
+    """A bundle of one section of about this size, filled at random: only its size matters. It lists the test
+    picture's SHA-256, and no name."""
+    capacity = int(size_bytes * 8 / 28.76)
+    bloom = BloomFilter(capacity, 1e-6)
+    random = np.random.default_rng(capacity)
+    bits = np.frombuffer(random.bytes(-(-bloom.num_bits // 8)), np.uint8)
+    # One of two random bits and a third: set in three of eight cases.
+    others = (np.frombuffer(random.bytes(len(bits)), np.uint8) for _ in range(2))
+    bits = bits & np.bitwise_or(*others)
+    bloom.bitarray = bitarray(endian="little")
+    bloom.bitarray.frombytes(bits.tobytes())
+    del bloom.bitarray[bloom.num_bits :]
+    for canary in CANARIES:
+        if canary.algorithm is Algorithm.SHA256:
+            bloom.add(canary.hex, skip_check=True)
+    bloom.count = capacity // 2
+    content = io.BytesIO()
+    bloom.tofile(content)
+    return pack_bundle(release, [("sha256", content.getvalue())])
+
+
+#: What a base of `large_bundle` is described with: its only canary.
+LARGE_CANARIES = {
+    "canaries": [
+        {"algorithm": str(canary.algorithm), "value": canary.hex}
+        for canary in CANARIES
+        if canary.algorithm is Algorithm.SHA256
+    ]
+}
 
 
 def names(count: int, *, label: str = "name") -> list[str]:
