@@ -1,4 +1,4 @@
-"""The configuration for commands that need no mode: whoever only asks, or keeps a list, has not chosen yet."""
+"""The configuration for commands that need no mode: who only asks, or keeps a list, has chosen none yet."""
 
 from collections.abc import Mapping
 

@@ -153,6 +153,13 @@ def test_a_batch_counts_its_own_items(site: Callable[..., Site]) -> None:
     assert here.budgets.exhausted([[hit(1)], [], [hit(2)], [hit(3)]], contexts) == ("", "", "", "uploader")
 
 
+def test_what_is_held_back_for_its_uploader_uses_up_nothing_of_its_batch(site: Callable[..., Site]) -> None:
+    here = site(uploader_per_hour=1, per_hour=2)
+    contexts = [UploadContext(uploader=name) for name in ("ann", "ann", "bob", "cat")]
+    names = here.budgets.exhausted([[hit(n)] for n in range(4)], contexts)
+    assert names == ("", "uploader", "", "overall")
+
+
 def test_items_without_a_hit_touch_no_database(tmp_path: Path) -> None:
     class NoStore:
         def transaction(self) -> None:
