@@ -1,17 +1,21 @@
 """A policy is read strictly: every refusal names the setting and what was probably meant."""
 
+import re
+import tomllib
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from iii_client.config import Config, PolicyConfig
+from iii_client.config import Config, MatchRow, PolicyConfig
 from iii_client.decide import DEFAULT_RULES, TablePolicy
 from iii_client.errors import ConfigurationError
 from iii_client.model import Reason
 
 ReadPolicy = Callable[[dict[str, Any]], PolicyConfig]
+DOCS = Path(__file__).parents[3] / "docs/how-to"
 OWN = {"name": "mine", "action": "block"}
 
 
@@ -78,3 +82,20 @@ def test_what_is_wrong_is_named_with_what_was_meant(
 def test_every_row_and_every_ruling_reason_is_one_line(policy_config: ReadPolicy, name: str) -> None:
     table = TablePolicy(policy_config({"rules": {name: "quarantine"}})).table("")
     assert table.rules[name].value == "quarantine"
+
+
+EXAMPLES = re.findall(
+    r"```toml\n(.*?)```", (DOCS / "choose-what-is-blocked.md").read_text("utf-8"), re.DOTALL
+)
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_the_examples_of_the_documentation_are_policies(example: str) -> None:
+    config = Config.from_mapping({"mode": "shadow", **tomllib.loads(example)})
+    assert TablePolicy(config.policy).version != TablePolicy().version
+
+
+def test_the_documentation_shows_every_setting_of_a_row() -> None:
+    page = (DOCS.parent / "reference/verdicts.md").read_text("utf-8")
+    for setting in [field.name for field in fields(MatchRow)]:
+        assert f"`{setting}`" in page, setting
