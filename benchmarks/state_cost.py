@@ -9,7 +9,7 @@ Three ways through one filter of a practice service, in turn, in one run:
     re-upload  the same bytes a second time, with everything on
 
 Each round takes bytes that were never seen before (a few bytes behind the end of the picture differ), so
-that `full` is a first upload each time. Milliseconds of wall time: median over the pictures of the best round.
+that `full` is a first upload each time. Milliseconds of wall time: median over pictures of the best round.
 Goal: full is at most 10 % or 0.3 ms over bare, whichever is larger.
 """
 
