@@ -139,13 +139,13 @@ class Drainer:
         )
 
     def drain_once(
-        self, limit: int = BATCH, *, row_id: str = "", stop: threading.Event | None = None
+        self, limit: int = BATCH, *, encounter_id: str = "", stop: threading.Event | None = None
     ) -> DrainReport:
         """Ask about one batch of due items, see to the answers, and deliver due notices.
 
         Args:
             limit: most items.
-            row_id: this one only, due or not; empty for all that are due.
+            encounter_id: the item of this decision only, due or not; empty for all that are due.
             stop: when set, what was not asked yet is handed back.
 
         Raises:
@@ -153,7 +153,7 @@ class Drainer:
         """
         stop = stop or threading.Event()
         holder = secrets.token_hex(8)
-        batch = self._lease(holder, limit=limit, row_id=row_id)
+        batch = self._lease(holder, limit=limit, encounter_id=encounter_id)
         report = DrainReport()
         if batch:
             try:
@@ -224,10 +224,10 @@ class Drainer:
 
     # --- the steps, in their order ----------------------------------------------------------------------
 
-    def _lease(self, holder: str, *, limit: int, row_id: str) -> tuple[Waiting, ...]:
+    def _lease(self, holder: str, *, limit: int, encounter_id: str) -> tuple[Waiting, ...]:
         with self._store.transaction() as tx:
             # Looked first: a lease writes, and an idle drainer should not.
-            if not row_id and next_attempt_in_s(tx, now=self._clock()) != 0:
+            if not encounter_id and next_attempt_in_s(tx, now=self._clock()) != 0:
                 return ()
             return lease(
                 tx,
@@ -235,7 +235,7 @@ class Drainer:
                 limit=min(limit, BATCH),
                 now=self._clock(),
                 lease_s=LEASE_S,
-                row_id=row_id,
+                encounter_id=encounter_id,
             )
 
     def _ask(

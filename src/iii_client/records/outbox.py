@@ -99,7 +99,7 @@ def add_if_unanswered(
 
 
 def lease(
-    tx: Transaction, *, holder: str, limit: int, now: datetime, lease_s: float, row_id: str = ""
+    tx: Transaction, *, holder: str, limit: int, now: datetime, lease_s: float, encounter_id: str = ""
 ) -> tuple[Waiting, ...]:
     """Take due rows, the oldest first; nobody else gets them before the lease ends.
 
@@ -110,10 +110,10 @@ def lease(
         limit: most rows.
         now: aware.
         lease_s: how long, unless it is renewed.
-        row_id: this row only, due or not; empty for all.
+        encounter_id: the row of this encounter only, due or not; empty for all.
     """
     one_at_a_time(tx)
-    which = "id = :row_id" if row_id else "next_attempt_ms <= :now"
+    which = "encounter_id = :encounter_id" if encounter_id else "next_attempt_ms <= :now"
     # The condition stands twice, because PostgreSQL looks again at the outer one alone after a wait.
     rows = tx.query(
         "UPDATE outbox SET lease_until_ms = :until, lease_holder = :holder, attempts = attempts + 1"  # noqa: S608
@@ -125,7 +125,7 @@ def lease(
         holder=holder,
         now=as_ms(now),
         limit=limit,
-        **({"row_id": row_id} if row_id else {}),
+        **({"encounter_id": encounter_id} if encounter_id else {}),
     )
     waiting, unreadable = [], []
     for row in sorted(rows, key=lambda row: (row[3], row[0])):

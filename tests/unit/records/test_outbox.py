@@ -61,13 +61,12 @@ def test_a_renewed_lease_lasts_from_then_on(store: Store, tmp_path: Path) -> Non
     assert len(take(store, now_in=timedelta(seconds=110))) == 1
 
 
-def test_a_named_row_is_leased_before_it_is_due(store: Store, tmp_path: Path) -> None:
-    record(store, tmp_path, [1, 2], now=NOON + MINUTE)
-    ((row_id,),) = rows(store, "SELECT id FROM outbox LIMIT 1")
+def test_the_item_of_one_decision_is_leased_before_it_is_due(store: Store, tmp_path: Path) -> None:
+    first, _second = record(store, tmp_path, [1, 2], now=NOON + MINUTE)
     with store.transaction() as tx:
-        (waiting,) = lease(tx, holder="me", limit=9, now=NOON, lease_s=60, row_id=row_id)
-        assert lease(tx, holder="you", limit=9, now=NOON, lease_s=60, row_id=row_id) == ()
-    assert waiting.row_id == row_id
+        (waiting,) = lease(tx, holder="me", limit=9, now=NOON, lease_s=60, encounter_id=first)
+        assert lease(tx, holder="you", limit=9, now=NOON, lease_s=60, encounter_id=first) == ()
+    assert waiting.encounter_id == first
 
 
 def test_eight_takers_at_once_never_share_a_row(store: Store, tmp_path: Path) -> None:
