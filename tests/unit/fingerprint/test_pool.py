@@ -1,12 +1,9 @@
 """Hashing in worker processes: the same fingerprints in order, bounded; a dead worker costs one item."""
 
-import importlib
+import contextlib
 import pickle
-import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -14,8 +11,10 @@ from PIL import Image
 
 from iii_client.config import Limits
 from iii_client.content import Content
-from iii_client.fingerprint import RECIPES, HashingPool, build_fingerprint, pool
-from iii_client.model import Algorithm, Decoding, Reason, Recipe
+from iii_client.fingerprint import RECIPES, HashingPool, Isolation, build_fingerprint, pool
+from iii_client.fingerprint.isolation import ALL_LAYERS, Layer
+from iii_client.fingerprint.isolation.isolation import WALL_S
+from iii_client.model import Reason
 
 FAST = RECIPES["fast"]
 
@@ -79,75 +78,67 @@ def test_paths_and_bytes_travel(tmp_path: Path, make: "type[Content]") -> None:
             pickle.dumps(borrowed)
 
 
-#: A module of its own, because a worker must be able to import it however this file was imported. Only for
-#: pictures is a recipe asked for `max_frames`, so texts pass.
-RECIPES_IN_WORKERS = """
-import multiprocessing, os, signal, time
-from iii_client.model import Recipe
+#: A module of its own, because a worker must be able to import it however this file was imported.
+LOOKS_IN_WORKERS = """
+import os, signal, time
+from iii_client.fingerprint.pixels import look_at
 
-class Deadly(Recipe):
-    def __getattribute__(self, name):
-        if name == "max_frames" and multiprocessing.parent_process() is not None:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return super().__getattribute__(name)
+def deadly(stream, kind, *, recipe, limits):
+    os.kill(os.getpid(), signal.SIGKILL)
 
-class Endless(Recipe):
-    def __getattribute__(self, name):
-        if name == "max_frames" and multiprocessing.parent_process() is not None:
-            time.sleep(600)
-        return super().__getattribute__(name)
+def endless(stream, kind, *, recipe, limits):
+    while True:
+        pass
 """
 
 
 @pytest.fixture
-def make_recipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Recipe]]:
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], Isolation]]:
+    """An isolation whose decoder is one of the above; without seccomp, so that it can kill itself."""
     folder = tmp_path / "modules"
     folder.mkdir()
-    (folder / "recipes_in_workers.py").write_text(RECIPES_IN_WORKERS)
+    (folder / "looks_in_workers.py").write_text(LOOKS_IN_WORKERS)
     monkeypatch.syspath_prepend(folder)  # workers get this path too
-    monkeypatch.setattr(pool, "START_WORKERS_AFTER", 0)
-    module = importlib.import_module("recipes_in_workers")
+    with contextlib.ExitStack() as stack:
 
-    def make(name: str) -> Recipe:
-        recipe: Recipe = getattr(module, name)(
-            name=name.lower(), version=1, decoding=Decoding.FAST, algorithms=(Algorithm.PDQ,)
-        )
-        return recipe
+        def make(name: str) -> Isolation:
+            layers = ALL_LAYERS & ~Layer.SECCOMP
+            isolation = Isolation(look=f"looks_in_workers:{name}", layers=layers, spares=0)
+            return stack.enter_context(isolation)
 
-    yield make
-    del sys.modules["recipes_in_workers"]
+        yield make
 
 
 def test_a_dead_worker_costs_only_what_killed_it(
-    tmp_path: Path, make_recipe: Callable[[str], Recipe]
+    tmp_path: Path, isolated: Callable[[str], Isolation]
 ) -> None:
     contents = [b"text", *(path.read_bytes() for path in pictures(tmp_path, 2)), b"more text"]
-    with HashingPool(jobs=2, recipe=make_recipe("Deadly"), limits=Limits()) as workers:
+    with HashingPool(jobs=2, recipe=FAST, limits=Limits(), isolation=isolated("deadly")) as workers:
         found = [pair for batch in workers.batches(contents, Content.from_bytes) for pair in batch]
     assert [content for content, _ in found] == contents
     assert all(fingerprint.digests for _, fingerprint in found)
     skips = [[(skip.reason, skip.detail) for skip in fingerprint.skipped] for _, fingerprint in found]
-    died = [(Reason.DECODE_FAILED, "the decoder crashed")]
+    died = [(Reason.DECODER_CRASHED, "the decoder ended: SIGKILL")]
     assert skips == [[(Reason.NOT_A_PICTURE, "")], died, died, [(Reason.NOT_A_PICTURE, "")]]
 
 
-def test_an_exception_ends_the_workers_at_once(tmp_path: Path, make_recipe: Callable[[str], Recipe]) -> None:
+def test_an_exception_ends_the_workers_at_once(tmp_path: Path, isolated: Callable[[str], Isolation]) -> None:
     """As an interrupt while the oldest result is waited for."""
-    workers = HashingPool(jobs=2, recipe=make_recipe("Endless"), limits=Limits())
-
-    running: list[BaseProcess] = []
+    workers = HashingPool(jobs=2, recipe=FAST, limits=Limits(), isolation=isolated("endless"))
 
     def paths_then_interrupt() -> Iterator[Path]:
         yield from pictures(tmp_path, 2)
-        assert workers._executor is not None
-        running.extend(workers._executor._processes.values())
         raise KeyboardInterrupt
 
+    started = time.monotonic()
     with pytest.raises(KeyboardInterrupt), workers:
         list(workers.batches(paths_then_interrupt(), Content.from_path))
-    assert running
-    # Not join(): the executor's own thread may be reaping the same child, and join() then returns early.
-    deadline = time.monotonic() + 20
-    while any(process.exitcode is None for process in running) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert {process.exitcode for process in running} == {-signal.SIGTERM}
+    assert time.monotonic() - started < WALL_S / 2
+
+
+def test_one_job_with_isolation_decodes_nothing_here(
+    tmp_path: Path, isolated: Callable[[str], Isolation]
+) -> None:
+    with HashingPool(jobs=1, recipe=FAST, limits=Limits(), isolation=isolated("deadly")) as workers:
+        ((_, found),) = next(workers.batches(pictures(tmp_path, 1), Content.from_path))
+    assert [skip.reason for skip in found.skipped] == [Reason.DECODER_CRASHED]

@@ -10,7 +10,8 @@ See docs/explanation/isolation.md for what holds on which system, and for the pr
 """
 
 from iii_client.fingerprint.isolation.confinement import ALL_LAYERS, Bounds, Layer
-from iii_client.fingerprint.isolation.isolation import Isolation, RecyclingReader, layer_names
+from iii_client.fingerprint.isolation.isolation import Isolation
+from iii_client.fingerprint.isolation.looks import RecyclingReader, layer_names
 from iii_client.fingerprint.isolation.poison import DeathsInThisProcess, PoisonMemory
 
 __all__ = [

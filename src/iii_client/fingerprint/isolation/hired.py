@@ -130,11 +130,15 @@ class HiredWorker:
 
     def end(self) -> None:
         """Have it ended now, whatever it does. Harmless if it was before."""
+        self.interrupt()
+        self.forget()
+
+    def interrupt(self) -> None:
+        """Have it ended now, from any thread: who waits for its answer finds it gone."""
         # Not merely closed: a process that was forked from this one may hold the sockets too.
         for end in (self._fate, self._worker):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        self.forget()
 
     def forget(self) -> None:
         """Leave it to the process that hired it: this one was forked from that."""

@@ -24,6 +24,8 @@ NO_SIGNAL = getattr(socket, "MSG_NOSIGNAL", 0)
 #: Time to end by itself, once it was told.
 _END_TIMEOUT_S = 2.0
 
+HINT = "iii-client doctor says more. III_ISOLATION=off decodes in this process, with its rights."
+
 _CODE = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
@@ -169,7 +171,4 @@ def _interpreter() -> str:
 
 
 def _cannot_start(why: str) -> IsolationError:
-    return IsolationError(
-        f"the decoder's helper process cannot be started: {why}",
-        hint="iii-client doctor says more. III_ISOLATION=off decodes in this process, with its rights.",
-    )
+    return IsolationError(f"the decoder's helper process cannot be started: {why}", hint=HINT)

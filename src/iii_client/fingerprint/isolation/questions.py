@@ -9,6 +9,7 @@ import json
 import struct
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 
 from iii_client.config import Limits
 from iii_client.model import Algorithm, Decoding, Recipe
@@ -38,7 +39,7 @@ class Question:
 
 def pack_question(question: Question) -> bytes:
     """Everything but the picture."""
-    settings = json.dumps({"recipe": asdict(question.recipe), "limits": asdict(question.limits)}).encode()
+    settings = _pack_settings(question.recipe, question.limits)
     header = _HEADER.pack(_MAGIC, question.nonce, question.kind.encode(), question.size_bytes, len(settings))
     return header + settings
 
@@ -58,18 +59,26 @@ def read_question(read: Callable[[int], bytes]) -> Question | None:
     if len(header) != _HEADER.size or not header.startswith(_MAGIC):
         raise ValueError("not a question of this version")
     _, nonce, kind, size_bytes, settings_bytes = _HEADER.unpack(header)
-    settings = json.loads(read(settings_bytes))
-    recipe = settings["recipe"]
+    recipe, limits = _parse_settings(read(settings_bytes))
     return Question(
         nonce=nonce,
         kind=kind.rstrip(b"\0").decode(),
         size_bytes=size_bytes,
-        recipe=Recipe(
-            **{
-                **recipe,
-                "decoding": Decoding(recipe["decoding"]),
-                "algorithms": tuple(Algorithm(name) for name in recipe["algorithms"]),
-            }
-        ),
-        limits=Limits(**settings["limits"]),
+        recipe=recipe,
+        limits=limits,
     )
+
+
+# Nearly always the same as for the picture before.
+@lru_cache(maxsize=8)
+def _pack_settings(recipe: Recipe, limits: Limits) -> bytes:
+    return json.dumps({"recipe": asdict(recipe), "limits": asdict(limits)}).encode()
+
+
+@lru_cache(maxsize=8)
+def _parse_settings(settings: bytes) -> tuple[Recipe, Limits]:
+    fields = json.loads(settings)
+    recipe = fields["recipe"]
+    recipe["decoding"] = Decoding(recipe["decoding"])
+    recipe["algorithms"] = tuple(Algorithm(name) for name in recipe["algorithms"])
+    return Recipe(**recipe), Limits(**fields["limits"])
