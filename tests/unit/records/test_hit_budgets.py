@@ -141,6 +141,17 @@ def test_the_overall_budget_follows_the_median_hour_of_a_week(site: Callable[...
     assert [here.upload(hit(n)) for n in range(9)] == [""] * 8 + ["overall"]
 
 
+def test_the_week_of_the_median_is_168_hours_and_quiet_ones_count(site: Callable[..., Site]) -> None:
+    here = site(per_hour=1, times_median=2)
+    hour = int(here.clock[0].timestamp()) // 3600
+    busy = [168, *range(1, 85)]
+    with here.store.transaction() as tx:
+        # 85 of 168 hours had four hits, just more than half; the hour before that week does not count.
+        tx.insert("hit_hour", [{"hour": hour - n, "hits": 4} for n in busy])
+        tx.insert("hit_hour", [{"hour": hour - n, "hits": 1000} for n in range(169, 400)])
+    assert [here.upload(hit(n)) for n in range(9)] == [""] * 8 + ["overall"]
+
+
 def test_a_flood_of_one_uploader_leaves_the_overall_budget_alone(site: Callable[..., Site]) -> None:
     here = site(uploader_per_hour=2, per_hour=5)
     assert [here.upload(hit(n), uploader="flooder") for n in range(20)] == ["", "", *["uploader"] * 18]
