@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from iii_client.model.breakers import CLOSED, BreakerState
 from iii_client.records.alarms import dismiss, raise_alarm
+from iii_client.records.audit import append_audit
 from iii_client.records.operators import Operators
 from iii_client.records.store import Store, Transaction, as_ms, utc_now
 
@@ -63,13 +64,25 @@ class Breakers:
             rows = tx.query(f"SELECT endpoint, {_COLUMNS} FROM breaker ORDER BY endpoint")  # noqa: S608
         return {endpoint: _state(*row) for endpoint, *row in rows}
 
-    def reset(self, endpoint: str) -> None:
-        """Let a service be asked again at once.
+    def get(self, endpoint: str) -> BreakerState:
+        """One breaker, as it stands.
 
         Raises:
             RecordError: the store refused.
         """
-        self.apply(endpoint, lambda state: (None, BreakerState(alarm=state.alarm)))
+        return self.apply(endpoint, lambda state: (state, state))
+
+    def reset(self, endpoint: str, *, by: Operators) -> None:
+        """Let a service be asked again at once; its alarm stays until it answers. Audited.
+
+        Raises:
+            RecordError: the store refused.
+        """
+        now = self._clock()
+        with self._store.transaction() as tx:
+            append_audit(tx, "service_resumed", {"endpoint": endpoint, **by.named}, now=now)
+            state = _lock(tx, endpoint, now=now)
+            self._write(tx, endpoint, state, BreakerState(alarm=state.alarm))
 
     def _write(self, tx: Transaction, endpoint: str, before: BreakerState, after: BreakerState) -> None:
         now = self._clock()

@@ -96,6 +96,8 @@ class Row:
     left: int = 0
     lost: int = 0
     doubled: int = 0
+    #: What no log may hold: the start of each hash, which is also the upload's reference, and the address.
+    secrets: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         found = ", ".join(f"{count} {name}" for name, count in sorted(self.outcomes.items()))
@@ -223,6 +225,7 @@ def _run(
         memory=cache,
     )
     row = Row(fault=name)
+    row.secrets.append(url.partition("//")[2])
     truth = _upload(here, checker, row, uploads=uploads)
     row.requests = proxy.requests
     mend()
@@ -267,6 +270,7 @@ def _upload(here: World, checker: Checker, row: Row, *, uploads: int) -> dict[st
             (two, {Outcome.MATCHED, Outcome.UNSCANNABLE}),
             (_random_hash(), set(Outcome) - {Outcome.NO_MATCH}),
         ):
+            row.secrets.append(value.hex[:8])
             started_s = time.monotonic()
             (decision,) = checker.check(
                 [Remembered(fingerprint=_fingerprint(value))], [UploadContext(reference=value.hex[:8])]

@@ -3,6 +3,7 @@
 Run short here; `python tests/faults/chaos/chaos_run.py` prints the table of the docs.
 """
 
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,13 +29,17 @@ def here() -> Iterator[object]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fault_is_survived(here: object, name: str) -> None:
+def test_a_fault_is_survived(here: object, name: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG, logger="iii_client")
     row = chaos_run.run(here, name, uploads=UPLOADS)
     assert row.wrong == 0, "no verdict is wrong, and nothing that waits is let through"
     assert row.left == 0, "once the fault is over, the backlog drains"
     assert (row.lost, row.doubled) == (0, 0)
     assert row.longest_wait_s < BUDGET_S * 1.1 + BUSY_S
     assert row.outcomes.total() == 2 * UPLOADS
+    said = " ".join(record.getMessage() for record in caplog.records if record.name.startswith("iii_client"))
+    for secret in row.secrets:
+        assert secret not in said, "no log line names a hash, a reference or an address"
 
 
 def test_without_a_fault_every_item_is_answered_at_once(here: object) -> None:

@@ -1,5 +1,6 @@
 """Breakers in the store: shared, atomic, kept over a restart, alarming."""
 
+import json
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
@@ -7,6 +8,7 @@ from iii_client.model.breakers import CLOSED, SERVICE_REFUSED_ALARM, BreakerStat
 from iii_client.records import Store
 from iii_client.records.alarms import open_alarms
 from iii_client.records.breakers import Breakers
+from iii_client.records.operators import Operators
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 OPEN = BreakerState(failures=4, open_until_ms=5_000_000_000_000, probe_until_ms=1, wait_until_ms=7)
@@ -16,20 +18,16 @@ def put(breakers: Breakers, endpoint: str, state: BreakerState) -> None:
     breakers.apply(endpoint, lambda _: (None, state))
 
 
-def get(breakers: Breakers, endpoint: str) -> BreakerState:
-    return breakers.apply(endpoint, lambda state: (state, state))
-
-
 def test_a_state_is_kept_for_each_endpoint_and_survives_a_restart(store: Store) -> None:
     put(Breakers(store), "v2-a", OPEN)
     restarted = Breakers(store)
-    assert get(restarted, "v2-a") == OPEN
-    assert get(restarted, "v2-b") == CLOSED
+    assert restarted.get("v2-a") == OPEN
+    assert restarted.get("v2-b") == CLOSED
     assert restarted.all() == {"v2-a": OPEN}
 
 
 def test_looking_at_a_breaker_writes_nothing(store: Store) -> None:
-    get(Breakers(store), "v2-a")
+    Breakers(store).get("v2-a")
     assert Breakers(store).all() == {}
 
 
@@ -52,7 +50,7 @@ def test_counting_in_many_workers_loses_nothing(store: Store) -> None:
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: Breakers(store).apply("v2-a", fail), range(40)))
-    assert get(Breakers(store), "v2-a").failures == 40
+    assert Breakers(store).get("v2-a").failures == 40
 
 
 def test_refused_credentials_alarm_once_until_they_work_again(store: Store) -> None:
@@ -73,5 +71,9 @@ def test_refused_credentials_alarm_once_until_they_work_again(store: Store) -> N
 def test_an_operator_lets_a_service_be_asked_again_and_its_alarm_stays(store: Store) -> None:
     breakers = Breakers(store)
     put(breakers, "v2-a", BreakerState(failures=9, wait_until_ms=10**13, alarm=SERVICE_REFUSED_ALARM))
-    breakers.reset("v2-a")
-    assert get(breakers, "v2-a") == BreakerState(alarm=SERVICE_REFUSED_ALARM)
+    breakers.reset("v2-a", by=Operators(first="ann"))
+    assert breakers.get("v2-a") == BreakerState(alarm=SERVICE_REFUSED_ALARM)
+    with store.transaction() as tx:
+        ((kind, body),) = tx.query("SELECT kind, body FROM audit")
+    assert kind == "service_resumed"
+    assert json.loads(body)["operator"] == "ann"
