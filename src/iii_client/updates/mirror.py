@@ -147,4 +147,7 @@ def _forget_others(targets: Path, wanted: Iterable[str]) -> None:
 
 
 def _make_folder(folder: Path) -> None:
-    folder.mkdir(mode=_DIRECTORY_MODE, parents=True, exist_ok=True)
+    """With the mode on each new level: `parents` would make the upper ones as the umask likes."""
+    if not folder.exists():
+        _make_folder(folder.parent)
+        folder.mkdir(mode=_DIRECTORY_MODE, exist_ok=True)
