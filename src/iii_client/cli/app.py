@@ -12,14 +12,22 @@ from iii_client import __version__
 from iii_client.cli import (
     alarm_commands,
     allow_commands,
+    audit_commands,
+    case_commands,
+    data_commands,
     demo,
     doctor,
     filter_commands,
     metrics,
     outbox_commands,
     policy_commands,
+    publish,
+    quarantine_commands,
+    report_commands,
+    review_commands,
     sandbox,
     scan,
+    service_commands,
     test_picture,
 )
 from iii_client.cli.exits import ExitCode, exit_code_of
@@ -41,8 +49,17 @@ app.add_typer(filter_commands.app, name="filter")
 app.command("metrics")(metrics.metrics)
 app.add_typer(outbox_commands.app, name="outbox")
 app.add_typer(alarm_commands.app, name="alarm")
+app.add_typer(service_commands.app, name="service")
 app.add_typer(policy_commands.app, name="policy")
 app.add_typer(allow_commands.app, name="allow")
+app.command("case")(case_commands.case)
+app.command("dispute")(case_commands.dispute)
+app.add_typer(review_commands.app, name="review")
+app.add_typer(quarantine_commands.app, name="quarantine")
+app.add_typer(report_commands.app, name="report")
+app.add_typer(audit_commands.app, name="audit")
+app.add_typer(data_commands.app, name="data")
+app.add_typer(publish.app, name="publish")
 app.command("demo")(demo.demo)
 app.command("sandbox")(sandbox.sandbox)
 app.command("test-picture")(test_picture.test_picture)

@@ -32,11 +32,18 @@ def scan(
         Path | None, typer.Option(metavar="FILE", help="Also write the summary there, as JSON.")
     ] = None,
     show_all: Annotated[bool, typer.Option("--all", help="Also list files without a match.")] = False,
+    quarantine: Annotated[
+        bool,
+        typer.Option(
+            "--quarantine", help="Move what the policy holds or blocks into quarantine, restorable."
+        ),
+    ] = False,
 ) -> int:
     """Scan files and folders, and say what was found.
 
-    Links to folders are not followed. Nothing is moved or deleted.
+    Links to folders are not followed. Nothing is moved or deleted, unless --quarantine says so.
     """
+    from iii_client.cli.holding import holder
     from iii_client.config import Config
     from iii_client.content import Content
     from iii_client.scanner import ScanItem, Scanner
@@ -57,14 +64,21 @@ def scan(
     # Decoders warn about odd files on standard error; the verdict says all that an operator needs.
     warnings.simplefilter("ignore")
     # Opened first: a summary that cannot be written must be known before hours of work, not after.
-    with _summary_file(summary) as summary_file, Scanner.from_config(config) as scanner:
+    with (
+        _summary_file(summary) as summary_file,
+        Scanner.from_config(config) as scanner,
+        holder(config, wanted=quarantine) as holding,
+    ):
         try:
             with _progress(paths) as advance:
                 for item, decision in scanner.scan_many(items(), jobs=jobs or len(os.sched_getaffinity(0))):
                     totals.add(decision)
-                    report.add(item.context.reference, decision)
+                    held = holding.hold(item.context.reference, decision) if holding else ""
+                    report.add(item.context.reference, decision, held=held)
                     advance()
         finally:
+            if holding is not None:
+                totals.held, totals.not_held = holding.held, holding.failed
             # Also when interrupted: what was found until then was found.
             report.finish()
             totals.print_to(err if json else out)
@@ -83,10 +97,10 @@ class Report:
         self._table = _new_table()
         self._left_out = 0
 
-    def add(self, path: str, decision: Decision) -> None:
-        """Take one decision."""
+    def add(self, path: str, decision: Decision, *, held: str = "") -> None:
+        """Take one decision; `held` is the id of the file if it was moved into quarantine."""
         if self._as_json:
-            print_json_line(decision_as_json(path, decision))
+            print_json_line({**decision_as_json(path, decision), **({"held": held} if held else {})})
         elif self._show_all or decision.verdict.outcome is not Outcome.NO_MATCH:
             if self._table.row_count < MAX_TABLE_ROWS:
                 _add_row(self._table, path, decision)
@@ -128,6 +142,8 @@ class Totals:
         self.false_candidates = 0
         self.hashes_sent = 0
         self.not_recorded = 0
+        self.held = 0
+        self.not_held = 0
         self._held_unscannable = 0
         self._releases: set[str] = set()
 
@@ -153,7 +169,7 @@ class Totals:
         """Matches first, then incompleteness."""
         if self.outcomes["matched"]:
             return ExitCode.MATCHES_FOUND
-        if self._held_unscannable or self.outcomes["unconfirmed"]:
+        if self._held_unscannable or self.outcomes["unconfirmed"] or self.not_held:
             return ExitCode.INCOMPLETE
         return ExitCode.NO_MATCH
 
@@ -168,6 +184,8 @@ class Totals:
             "false_candidates": self.false_candidates,
             "hashes_sent": self.hashes_sent,
             "not_recorded": self.not_recorded,
+            "held": self.held,
+            "not_held": self.not_held,
             "releases": sorted(self._releases),
             "mode": self._mode.value,
             "filter_bypassed": Reason.FILTER_BYPASSED.value in self.reasons,
@@ -184,6 +202,10 @@ class Totals:
             f"({self.false_candidates:,} not listed by the service), "
             f"[bold]{plural(self.hashes_sent, 'hash')} sent[/], 0 pictures sent"
         )
+        if self.held:
+            console.print(f"{plural(self.held, 'file')} moved into quarantine: iii-client quarantine list")
+        if self.not_held:
+            console.print(f"[bold red]{plural(self.not_held, 'file')} could not be moved into quarantine[/]")
         if self._mode is Mode.SHADOW:
             console.print("mode is shadow: everything is allowed, actions are only what would be done")
         if Reason.FILTER_BYPASSED.value in self.reasons:

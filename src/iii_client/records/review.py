@@ -134,7 +134,14 @@ def matches_with_clocks(tx: Transaction, *, since: datetime | None = None) -> tu
 
 
 def decide(
-    tx: Transaction, encounter_id: str, *, innocent: bool, by: Operators, note: str = "", now: datetime
+    tx: Transaction,
+    encounter_id: str,
+    *,
+    innocent: bool,
+    by: Operators,
+    note: str = "",
+    now: datetime,
+    again: bool = False,
 ) -> Case:
     """Write a person's decision, with the notice to the application and, when innocent, the order to give
     back what is held.
@@ -142,6 +149,7 @@ def decide(
     Args:
         innocent: let it through; else it is what the list says, and what is held stays held.
         note: what the decision rests on; kept locally.
+        again: also when a person has decided it before: what that rested on is withdrawn.
 
     Returns:
         The case after it.
@@ -150,7 +158,7 @@ def decide(
         RecordError: no such case, or a person has decided it already.
     """
     case = load_case(tx, encounter_id)
-    if case.when(FollowUpKind.REVIEWED):
+    if case.when(FollowUpKind.REVIEWED) and not again:
         raise RecordError("a person has decided this case already", hint=f"See: iii-client case {case.name}.")
     if innocent:
         outcome, action = Outcome.NO_MATCH, Action.ALLOW
