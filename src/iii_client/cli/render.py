@@ -10,8 +10,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from iii_client.errors import IIIError
+from iii_client.model import Coverage
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -68,6 +70,24 @@ def plural(count: int, noun: str) -> str:
     """`1 file`, `2 files`, `2 matches`."""
     ending = "" if count == 1 else ("es" if noun.endswith(("s", "h")) else "s")
     return f"{count:,} {noun}{ending}"
+
+
+def coverage_table(coverage: Iterable[Coverage]) -> Table:
+    """What a release is made of, and of which lists near copies are found."""
+    table = Table("list", "kind", "source", "algorithm", "hashes", "near matches", box=None, pad_edge=False)
+    for row in coverage:
+        near = f"yes, {row.near:,}" if row.can_near_match else "no"
+        if row.waiting:
+            near += f" ({row.waiting:,} not found yet)"
+        table.add_row(
+            safe_text(row.list_name),
+            row.kind.value,
+            safe_text(row.source),
+            row.algorithm.value,
+            f"{row.hashes:,}",
+            near,
+        )
+    return table
 
 
 def joined(words: Iterable[str]) -> str:

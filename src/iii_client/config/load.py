@@ -183,7 +183,7 @@ ENVIRONMENT = {
 
 def _refuse_unknown(env: Mapping[str, str]) -> None:
     """A misspelt variable must not be a setting that silently does not apply."""
-    known = {"III_CONFIG", *ENVIRONMENT, *(f"{variable}_FILE" for variable in ENVIRONMENT)}
+    known = {"III_CONFIG", "III_PUBLISH_DIR", *ENVIRONMENT, *(f"{variable}_FILE" for variable in ENVIRONMENT)}
     for name in sorted(env):
         if name.startswith("III_") and name not in known and not name.startswith("III_TEST_"):
             close = get_close_matches(name, known, 1)

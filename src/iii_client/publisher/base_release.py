@@ -103,6 +103,9 @@ def coverage_of(hashes: SortedHashes, near: NearLedger, description: Description
         # What was once matched exactly still is, whatever its quality is now.
         for_near = part.near[is_in(part.near, hashes.near[part.algorithm])] if len(part.near) else part.near
         found = near.count_found(part.algorithm, for_near)
+        if part.list_name == TEST_LIST_NAME and len(for_near) > found:
+            # In no real segment, where it would wait for ever: everybody has that picture.
+            continue
         kind = description.kinds.get(part.list_name, ListKind.OTHER)
         coverage.append(
             Coverage(

@@ -201,10 +201,9 @@ class Catalogue:
                     self._know(entry.list_name, kind)
                     known.add(entry.list_name)
                 added = sum(self._put(key, entry.quality, delivery) for key in _keys(entry))
-                if entry.item:
-                    added += self._link(entry)
-                if added:
-                    new += added
+                linked = self._link(entry) if entry.item else False
+                new += added
+                if added or linked:
                     changed.add(entry.list_name)
             if complete:
                 for name in sorted(known):
@@ -385,11 +384,11 @@ class Catalogue:
         self._db.execute(_UPDATE, (delivery, back, max(quality, known_quality), *key))
         return bool(standing == _Standing.DROPPED or quality > known_quality)
 
-    def _link(self, entry: ListEntry) -> int:
+    def _link(self, entry: ListEntry) -> bool:
         key = (entry.list_name, entry.item)
         row = (*key, entry.hash.algorithm, entry.hash.value)
-        added = self._db.execute("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", row).rowcount
-        if added:
+        is_new = self._db.execute("INSERT OR IGNORE INTO links VALUES (?, ?, ?, ?)", row).rowcount > 0
+        if is_new:
             (count,) = self._db.execute(
                 "SELECT count(*) FROM links WHERE list = ? AND item = ?", key
             ).fetchone()
@@ -398,7 +397,7 @@ class Catalogue:
                     f"more than {MAX_ITEM_HASHES} hashes of the list '{entry.list_name}' are of one item",
                     hint="An item is one picture. Leave the column out when the list does not tell pictures.",
                 )
-        return added
+        return is_new
 
     def _drop(self, list_name: str, delivery: int, most_dropped: float) -> int:
         where = "WHERE list = ? AND NOT withdrawn"

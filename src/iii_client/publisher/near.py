@@ -16,7 +16,7 @@ ledger is the list: keep it with the publishing keys, and never beside the repos
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -114,6 +114,18 @@ class NearPublisher:
                 self._write_segment(header, self._hashes(number))
             published.append(PublishedSegment(path=path, header=header))
         return tuple(published)
+
+    def asked_like_the_first(self, parameters: NearParameters) -> NearParameters:
+        """A layout of the same densities that the readers of the first segment can ask, too.
+
+        Raises:
+            PublishError: the ledger is damaged.
+        """
+        if not self._numbers():
+            return parameters
+        return replace(
+            self._header(1).parameters, tier1_bits=parameters.tier1_bits, tier2_bits=parameters.tier2_bits
+        )
 
     def fresh(self, hashes: Iterable[bytes] | Hashes) -> Hashes:
         """What the next segment of these hashes would hold: (n, 32) bytes, ascending.

@@ -112,8 +112,8 @@ class NearLedger:
                 known |= {name: c for name, c in hashes.conventions.items() if c is algorithm}
                 self._remember_lists(known)
             if is_enough:
-                parameters = LARGE_PARAMETERS if count >= LARGE_FROM_COUNT else DEFAULT_PARAMETERS
-                segment = publisher.publish(values, parameters=parameters)
+                layout = LARGE_PARAMETERS if count >= LARGE_FROM_COUNT else DEFAULT_PARAMETERS
+                segment = publisher.publish(values, parameters=publisher.asked_like_the_first(layout))
                 number = segment.header.number
                 logger.info("built near segment %s/%d of %d hashes", algorithm, number, count)
                 if number >= SCARCE_FROM_SEGMENT:
