@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 from iii_client.filters.bit_table import BitTable
 from iii_client.filters.ring_chain import BLOCKS, Words32, tier2_hash
 
+#: From so many blocks on a chain is a candidate as it is, and is looked at deeper: not to find more, which
+#: would find more innocents, too, but to close the ring and know the listed hash.
+DEEPER_FROM_BLOCKS: Final = 4
+
 #: Chains that a walk keeps a step, those with the fewest flips: a wrong successor ends within a step
 #: or two (2^-13 a survivor), so eight are more than chance ever needs.
 MAXIMUM_BRANCHES: Final = 8
@@ -61,7 +65,13 @@ class _Walk:
 
 
 def grow_chain(
-    *, block: int, left: int, right: int, flips: int, tier2: BitTable, survivors: Callable[[int], Survivors]
+    *,
+    block: int,
+    left: int,
+    right: int,
+    flips: int,
+    tier2: BitTable,
+    survivors: Callable[[int, bool], Survivors],
 ) -> Chain:
     """The longest chain through one edge; of equal ones a closed one, then the one with fewest flips.
 
@@ -69,14 +79,15 @@ def grow_chain(
         block: the edge joins this block and the next.
         left, right: its two values; `flips` bits of them differ from the query.
         tier2: the segment's second tier.
-        survivors: the tier-1 survivors of a block at extension depth, at most 256.
+        survivors: the tier-1 survivors of a block at extension depth or, if asked, deeper; at most 256.
     """
     walk = _Walk(
         start=block,
         values=np.array([[left, right]], np.uint32),
         flips=np.array([flips], np.int64),
     )
-    for forward in (True, False):
+    # Forward once more: what a short chain did not find there, a longer one may, looking deeper.
+    for forward in (True, False, True):
         while walk.length < BLOCKS:
             longer = _step(walk, forward=forward, tier2=tier2, survivors=survivors)
             if longer is None:
@@ -110,12 +121,12 @@ def _from_block_0(chain: Chain) -> tuple[int, ...]:
 
 
 def _step(
-    walk: _Walk, *, forward: bool, tier2: BitTable, survivors: Callable[[int], Survivors]
+    walk: _Walk, *, forward: bool, tier2: BitTable, survivors: Callable[[int, bool], Survivors]
 ) -> _Walk | None:
     """All chains one block longer at one end; None when nothing continues any of them."""
     end = (walk.start + walk.length - 1) % BLOCKS
     block = (end + 1 if forward else walk.start - 1) % BLOCKS
-    found = survivors(block)
+    found = survivors(block, walk.length >= DEEPER_FROM_BLOCKS)
     chain = np.repeat(np.arange(len(walk.values)), len(found.values))
     successor = np.tile(np.arange(len(found.values)), len(walk.values))
     if forward:

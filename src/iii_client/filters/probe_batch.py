@@ -1,19 +1,23 @@
 """Queries made ready to probe: every value that their blocks may have had, hashed once for all segments."""
 
 from dataclasses import dataclass, field
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from iii_client.filters.chaining import Survivors
 from iii_client.filters.near_segment import NearSegment
-from iii_client.filters.ring_chain import BLOCK_BITS, BLOCKS, Words32, Words64, block_values, tier1_hash
+from iii_client.filters.ring_chain import (
+    BLOCK_BITS,
+    BLOCKS,
+    MAXIMUM_SURVIVORS_EXTENDED,
+    Words32,
+    Words64,
+    block_values,
+    tier1_hash,
+)
 from iii_client.filters.ring_constants import H3, PERM
-from iii_client.filters.template import Template
-
-#: Survivors of one block at extension depth. Normal are 32 and the list's own, some 70 at 10 million.
-MAXIMUM_SURVIVORS: Final = 256
+from iii_client.filters.template import Template, cheapest_subsets
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -21,22 +25,21 @@ class Batch:
     """A few queries. A column is one block of one query: 8 · query + block.
 
     Attributes:
-        template, extension: the subsets of ranks that are flipped, to find a chain and to extend it.
+        template: the subsets of ranks that are flipped to find a chain.
         values: (columns,) block values of the queries.
         base: (columns,) their tier-1 hashes.
         rank_bits, rank_words: (32, columns) the bit of a value that has each rank, and its H3 word.
         hashes: (rows of the template, columns) tier-1 hashes after the flips of each row.
-        extended: the same for `extension`, of the columns that were asked for.
+        extended: the same for deeper templates, by the columns and rows that were asked for.
     """
 
     template: Template
-    extension: Template
     values: Words32
     base: Words64
     rank_bits: Words32
     rank_words: Words64
     hashes: Words64
-    extended: dict[int, Words64] = field(default_factory=dict)
+    extended: dict[tuple[int, int], Words64] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -44,7 +47,6 @@ class Batch:
         bits: NDArray[np.uint8],
         margins: NDArray[np.floating],
         template: Template,
-        extension: Template,
     ) -> "Batch":
         """Rank the bits and hash the values of queries given as (n, 256) bits and margins."""
         columns = len(bits) * BLOCKS
@@ -56,7 +58,6 @@ class Batch:
         rank_words = H3[block, order]
         return cls(
             template=template,
-            extension=extension,
             values=values,
             base=base,
             rank_bits=np.left_shift(np.uint32(1), order.astype(np.uint32)),
@@ -70,13 +71,15 @@ class Batch:
         values: Words32 = self.values[columns] ^ np.bitwise_or.reduce(flips, axis=1)
         return values
 
-    def survivors(self, segment: NearSegment, column: int) -> tuple[Survivors, bool]:
-        """Tier-1 survivors of one block at extension depth, at most 256, and whether there were more."""
-        if column not in self.extended:
+    def survivors(self, segment: NearSegment, column: int, *, probes: int) -> tuple[Survivors, bool]:
+        """Tier-1 survivors of one block at this depth, at most 256, and whether there were more."""
+        extension = cheapest_subsets(probes)
+        if (column, probes) not in self.extended:
             one = slice(column, column + 1)
-            self.extended[column] = self.extension.expand(self.base[one], self.rank_words[:, one])[:, 0]
-        rows = segment.tier1.survivors(self.extended[column])
-        too_many = len(rows) > MAXIMUM_SURVIVORS
-        rows = rows[:MAXIMUM_SURVIVORS]
-        values = self.flipped(self.extension, rows, np.full(len(rows), column))
-        return Survivors(values=values, flips=self.extension.flips[rows].astype(np.int64)), too_many
+            hashes = extension.expand(self.base[one], self.rank_words[:, one])
+            self.extended[column, probes] = hashes[:, 0]
+        rows = segment.tier1.survivors(self.extended[column, probes])
+        too_many = len(rows) > MAXIMUM_SURVIVORS_EXTENDED
+        rows = rows[:MAXIMUM_SURVIVORS_EXTENDED]
+        values = self.flipped(extension, rows, np.full(len(rows), column))
+        return Survivors(values=values, flips=extension.flips[rows].astype(np.int64)), too_many

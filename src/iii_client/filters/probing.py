@@ -23,6 +23,7 @@ from iii_client.filters.probe_batch import Batch
 from iii_client.filters.ring_chain import (
     BLOCKS,
     MAXIMUM_SEGMENTS,
+    deeper_probes,
     join_blocks,
     probing,
     tier2_hash,
@@ -63,7 +64,8 @@ class NearFilter:
         self._maximum_distance_bits = maximum_distance_bits
         self._parameters = segments[0].header.parameters
         self._template = cheapest_subsets(self._parameters.probes)
-        self._extension = cheapest_subsets(self._parameters.extension_probes)
+        for depth in {depth for segment in segments for depth in _depths(segment)}:
+            cheapest_subsets(depth)  # a tenth of a second at most, here and not in the first upload
 
     @property
     def algorithm(self) -> Algorithm:
@@ -80,7 +82,7 @@ class NearFilter:
         results: list[NearResult] = []
         for first in range(0, len(queries), _QUERIES_AT_ONCE):
             rows = slice(first, first + _QUERIES_AT_ONCE)
-            batch = Batch.of(queries.bits[rows], queries.margins[rows], self._template, self._extension)
+            batch = Batch.of(queries.bits[rows], queries.margins[rows], self._template)
             found = [_Found() for _ in queries.orientations[rows]]
             for segment in self._segments:
                 _probe_segment(segment, batch, found)
@@ -172,6 +174,12 @@ def _probe_segment(segment: NearSegment, batch: Batch, found: list[_Found]) -> N
         found[query].chains += [(segment.header.number, chain) for chain in best_chains(chains)]
 
 
+def _depths(segment: NearSegment) -> tuple[int, int]:
+    """Values tried to extend a chain, and a chain that is a candidate already."""
+    header = segment.header
+    return header.parameters.extension_probes, deeper_probes(header.parameters, count=header.count)
+
+
 def _neighbours(
     column: NDArray[np.intp], counts: NDArray[np.intp]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -192,14 +200,16 @@ def _chains(
     overflows: list[Overflow],
 ) -> list[Chain]:
     """Chains through the edges (flips, block, left, right) of one query, each edge in one chain."""
-    deep: dict[int, Survivors] = {}
+    depths = _depths(segment)
+    known: dict[tuple[int, bool], Survivors] = {}
 
-    def survivors(block: int) -> Survivors:
-        if block not in deep:
-            deep[block], too_many = batch.survivors(segment, query * BLOCKS + block)
+    def survivors(block: int, deeper: bool) -> Survivors:
+        if (block, deeper) not in known:
+            column = query * BLOCKS + block
+            known[block, deeper], too_many = batch.survivors(segment, column, probes=depths[deeper])
             if too_many:
                 overflows.append(Overflow.EXTENSION)
-        return deep[block]
+        return known[block, deeper]
 
     chains: list[Chain] = []
     for flips, block, left, right in edges:

@@ -14,7 +14,13 @@ from numpy.typing import NDArray
 from iii_client.filters.near_results import NearCandidate, Overflow
 from iii_client.filters.near_segment import NearHeader, NearSegment
 from iii_client.filters.probing import NearFilter
-from iii_client.filters.ring_chain import DEFAULT_PARAMETERS, NearParameters, hash_bits, table_bits
+from iii_client.filters.ring_chain import (
+    DEFAULT_PARAMETERS,
+    NearParameters,
+    deeper_probes,
+    hash_bits,
+    table_bits,
+)
 from iii_client.filters.ring_constants import BASE, EDGE, H3, MUL, PERM
 from iii_client.filters.template import cheapest_subsets
 from iii_client.filters.views import NearQueries, Orientation
@@ -144,26 +150,28 @@ class SlowFilter:
         )
         if len(edges) > 64:
             overflows.add("edges")
-        deep: dict[int, list[int]] = {}
+        depths = (self.parameters.extension_probes, deeper_probes(self.parameters, count=len(self.hashes)))
+        deep: dict[tuple[int, int], list[int]] = {}
         chains: list[tuple[int, tuple[int, ...], bool]] = []
         for _, block, a, b in edges[:64]:
             if any(self.holds(known, block, a, b) for known in chains):
                 continue
             start = block
             kept: list[tuple[int, ...]] = [(a, b)]
-            for forward in (True, False):
+            for forward in (True, False, True):
                 while len(kept[0]) < 8:
                     end = start + len(kept[0]) - 1
                     added = (end + 1 if forward else start - 1) % 8
-                    if added not in deep:
-                        deep[added] = survivors(added, self.parameters.extension_probes)
-                        if len(deep[added]) > 256:
+                    depth = depths[len(kept[0]) >= 4]
+                    if (added, depth) not in deep:
+                        found = survivors(added, depth)
+                        if len(found) > 256:
                             overflows.add("extension")
-                            deep[added] = deep[added][:256]
+                        deep[added, depth] = found[:256]
                     longer: list[tuple[int, int, tuple[int, ...]]] = []
                     first = start if forward else added
                     for chain in kept:
-                        for v in deep[added]:
+                        for v in deep[added, depth]:
                             grown = (*chain, v) if forward else (v, *chain)
                             joined = self.in2(end, chain[-1], v) if forward else self.in2(added, v, chain[0])
                             if joined:
@@ -224,7 +232,7 @@ def as_tuples(candidates: Sequence[NearCandidate]) -> list[tuple[int, int, bytes
     return sorted(found, key=lambda c: (c[2] is None, -c[0], c[1], c[2] or b""))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(hashes=st.lists(HASH, min_size=1, max_size=40, unique=True), parameters=SMALL, seed=SEED)
 def test_fast_query_answers_like_the_slow_reference(
     hashes: list[bytes], parameters: NearParameters, seed: int
@@ -352,6 +360,26 @@ def test_chain_grows_at_both_ends_over_blocks_that_only_extension_reaches(first:
     (result,) = NearFilter([build([value])]).probe(NearQueries.upright(bits, margins))
     (candidate,) = result.candidates
     assert (candidate.chain_length, candidate.flips) == (4, beyond.bit_count())
+
+
+@pytest.mark.parametrize("deep_block", range(8))
+def test_the_ring_of_a_candidate_is_closed_over_a_block_that_only_a_deeper_look_reaches(
+    deep_block: int,
+) -> None:
+    rng = np.random.default_rng(16)
+    value = rng.bytes(32)
+    bits = hash_bits(np.frombuffer(value, np.uint8)[None])
+    margins = rng.random((1, 256))
+    reached = set(cheapest_subsets(DEFAULT_PARAMETERS.extension_probes).masks.tolist())
+    deeper = cheapest_subsets(deeper_probes(DEFAULT_PARAMETERS, count=21))
+    beyond = min(mask for mask in deeper.masks.tolist() if mask not in reached)
+    ranked = PERM[32 * deep_block : 32 * deep_block + 32]
+    ranked = ranked[np.argsort(margins[0, ranked])]
+    bits[0, [ranked[rank] for rank in range(32) if beyond >> rank & 1]] ^= 1
+    segment = build([value, *(rng.bytes(32) for _ in range(20))])
+    (result,) = NearFilter([segment]).probe(NearQueries.upright(bits, margins))
+    (candidate,) = result.candidates
+    assert (candidate.reconstructed, candidate.distance_bits) == (value, beyond.bit_count())
 
 
 def test_reconstructed_hash_beyond_the_bound_is_no_candidate() -> None:

@@ -13,6 +13,7 @@ from iii_client.filters.ring_chain import (
     NearParameters,
     block_values,
     check_secrecy,
+    deeper_probes,
     hash_bits,
     hash_bytes,
     join_blocks,
@@ -100,3 +101,21 @@ def test_table_size_is_a_multiple_of_64_and_at_least_k_over_ln_2() -> None:
         size = table_bits(keys, 9)
         assert size % 64 == 0
         assert 0 <= size - keys * 9 / math.log(2) <= 64
+
+
+@pytest.mark.parametrize(
+    ("parameters", "count", "probes"),
+    [
+        (NearParameters(), 10_000, 65_536),
+        (NearParameters(), 1_400_000, 65_536),
+        (LARGE_PARAMETERS, 10_000_000, 32_768),
+        (LARGE_PARAMETERS, 25_000_000, 16_384),
+        (NearParameters(extension_probes=40_000), 1_400_000, 40_000),
+        (NearParameters(tier1_bits=2), 100, 16_384),
+    ],
+)
+def test_a_candidate_is_looked_at_as_deep_as_the_survivors_stay_under_their_cap(
+    parameters: NearParameters, count: int, probes: int
+) -> None:
+    """A deeper look is a bonus: where it would overflow it is not taken."""
+    assert deeper_probes(parameters, count=count) == probes

@@ -56,7 +56,9 @@ def test_builds_are_the_same_bytes_whatever_the_order(tmp_path: Path) -> None:
 def test_golden_segment(tmp_path: Path) -> None:
     """A change of one bit here would make every published segment unreadable."""
     stream = hashlib.shake_256(b"golden segment").digest(32 * 100)
-    published = practice(tmp_path).publish(stream[i : i + 32] for i in range(0, len(stream), 32))
+    published = practice(tmp_path).publish(
+        (stream[i : i + 32] for i in range(0, len(stream), 32)), parameters=NearParameters(probes=2048)
+    )
     assert hashlib.sha256(published.path.read_bytes()).hexdigest() == GOLDEN_SEGMENT_SHA256
 
 
@@ -132,6 +134,15 @@ def test_segment_that_no_reader_could_ask_with_the_first_is_refused(tmp_path: Pa
         )
     denser = practice(tmp_path).publish(random_hashes(3, seed=2), parameters=LARGE_PARAMETERS).path
     NearFilter([NearSegment.open(first), NearSegment.open(denser)])
+
+
+def test_later_segments_are_asked_like_the_first_whatever_the_defaults_have_become(tmp_path: Path) -> None:
+    publisher = practice(tmp_path)
+    assert publisher.asked_like_the_first(LARGE_PARAMETERS) == LARGE_PARAMETERS
+    publisher.publish(random_hashes(3), parameters=NearParameters(probes=2048))
+    adapted = publisher.asked_like_the_first(LARGE_PARAMETERS)
+    assert adapted == NearParameters(probes=2048, tier2_bits=LARGE_PARAMETERS.tier2_bits)
+    assert publisher.publish(random_hashes(3, seed=2), parameters=adapted).header.number == 2
 
 
 def test_layout_that_breaks_secrecy_is_refused(tmp_path: Path) -> None:
