@@ -11,7 +11,17 @@ from rich.table import Table
 
 from iii_client.cli import filter_decisions
 from iii_client.cli.filter_decisions import alarm_of
-from iii_client.cli.render import age, err, out, plural, print_json_line, safe_text, signed_ago, size
+from iii_client.cli.render import (
+    age,
+    coverage_table,
+    err,
+    out,
+    plural,
+    print_json_line,
+    safe_text,
+    signed_ago,
+    size,
+)
 from iii_client.config import Config
 from iii_client.model import CLOCK_TOLERANCE_S, Release, freshness
 
@@ -117,6 +127,19 @@ def status(json: JsonOption = False) -> None:
                     for segment in release.near
                 ],
                 "withdrawn": len(release.withdrawn),
+                "coverage": [
+                    {
+                        "list": row.list_name,
+                        "kind": row.kind.value,
+                        "source": row.source,
+                        "algorithm": row.algorithm.value,
+                        "hashes": row.hashes,
+                        "near": row.near if release.near else 0,
+                        "waiting": row.waiting,
+                    }
+                    for row in release.coverage
+                ],
+                "mappings": [{"name": one.name, "version": one.version} for one in release.mappings],
                 "held": hold and {"release": str(hold.release), "because": str(hold.because)},
                 "failures": schedule.failures if schedule else 0,
                 "due_at": schedule.due_at.isoformat() if schedule else None,
@@ -137,6 +160,10 @@ def status(json: JsonOption = False) -> None:
         name = f"{segment.name} (practice)" if segment.practice else segment.name
         table.add_row(name, f"{segment.count:,}", "-", "-", size(segment.size_bytes))
     out.print(table)
+    if release.coverage:
+        out.print(coverage_table(release.coverage))
+        if any(row.can_near_match for row in release.coverage) and not release.near:
+            out.print("[yellow]near segments are not fetched here (III_FILTER_NEAR): no near matches[/]")
     if release.withdrawn:
         out.print(f"{plural(len(release.withdrawn), 'hash')} of near segments withdrawn")
     if hold and not hold.accepted_at:

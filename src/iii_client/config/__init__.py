@@ -10,6 +10,7 @@
 | `III_FILTER_ROOT` | `filter.root` | file with the pinned trust root (`root.json`). |
 | `III_FILTER_MIN_EPOCH` | `filter.min_epoch` | refuse releases older than this epoch. Default 1. |
 | `III_FILTER_VIEWS` | `filter.views` | ways to lay a picture when looking for near copies. |
+| `III_FILTER_NEAR` | `filter.near` | `false` fetches no near segments: for a login without them. |
 | `III_FILTER_USERNAME` | `filter.username` | HTTP Basic for the download. |
 | `III_FILTER_PASSWORD` | `filter.password` | |
 | `III_SERVICE_URL` | `service.url` | base URL of the confirming service. |

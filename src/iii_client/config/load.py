@@ -105,6 +105,7 @@ _FILTER = {
     "root": readers.path_text,
     "min_epoch": readers.positive_int,
     "views": readers.views,
+    "near": readers.flag,
     "username": readers.text,
     "password": readers.secret,
 }
@@ -158,6 +159,7 @@ ENVIRONMENT = {
     "III_FILTER_ROOT": "filter.root",
     "III_FILTER_MIN_EPOCH": "filter.min_epoch",
     "III_FILTER_VIEWS": "filter.views",
+    "III_FILTER_NEAR": "filter.near",
     "III_FILTER_USERNAME": "filter.username",
     "III_FILTER_PASSWORD": "filter.password",
     "III_SERVICE_URL": "service.url",

@@ -45,6 +45,7 @@ class FilterConfig:
     Attributes:
         views: ways to lay a picture when looking for near copies; each costs time and false candidates. A
             setting of the look-up, not of the recipe: a stored fingerprint serves every view.
+        near: whether near segments are fetched; a login for exact sections alone may not have them.
     """
 
     use: str = "signed"
@@ -52,6 +53,7 @@ class FilterConfig:
     root: str = ""
     min_epoch: int = 1
     views: tuple[str, ...] = DEFAULT_VIEWS
+    near: bool = True
     username: str = ""
     password: Secret = field(default_factory=lambda: Secret(""))
 

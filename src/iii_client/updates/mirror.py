@@ -12,7 +12,7 @@ import json
 import logging
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iii_client.config import FilterConfig
@@ -95,6 +95,9 @@ def _mirror(
     repository = TrustedRepository(config.url, root=root, metadata_dir=seen, fetcher=fetcher, clock=clock)
     bind_pinned_root(seen, root)
     base = repository.base()
+    if not config.near:
+        # Hosts that read this mirror must not ask for them either.
+        base = replace(base, segments=())
     downloads = Downloads(downloads_dir, fetcher)
     files = list(_files_of(base))
     downloads.forget_all_but(files)

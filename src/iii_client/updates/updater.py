@@ -182,6 +182,8 @@ class Updater:
         # Only now: a wrong root that was never answered for must not bind the directory.
         bind_pinned_root(self.store.metadata_dir, root)
         base = repository.base()
+        if not self._config.near:
+            base = replace(base, segments=())
         self.store.reached("metadata refreshed")
         before = self._installed()
         offered = release_of(base, len(base.deltas))
@@ -194,7 +196,9 @@ class Updater:
         check_sizes(offered, largest_delta=max((delta.file.size_bytes for delta in base.deltas), default=0))
         hold = self.store.holds.read()
         check_hold(hold, offered.id)
-        changed = before is None or before.id != offered.id or not self._is_intact()
+        changed = (
+            before is None or (before.id, before.near) != (offered.id, offered.near) or not self._is_intact()
+        )
         downloads = Downloads(self.store.downloads_dir, fetcher)
         if changed:
             installer = Installer(

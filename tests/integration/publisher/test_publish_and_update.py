@@ -1,13 +1,17 @@
 """What the publisher puts into its folder, a real client fetches over HTTP, verifies, installs and finds."""
 
+import random
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 
 from iii_client.errors import TrustError
-from iii_client.updates import FilterStore
+from iii_client.model import Algorithm, HashValue
+from iii_client.publisher import ListEntry
+from iii_client.updates import FilterStore, Updater
 
-from .conftest import Publication
+from .conftest import Client, Publication, listed
 
 
 def test_a_client_follows_deltas_and_bases(publication: Publication) -> None:
@@ -108,3 +112,42 @@ def test_the_client_knows_what_the_release_is_made_of(publication: Publication) 
         rows = {(row.list_name, str(row.algorithm)): row.hashes for row in release.coverage}
         assert rows["list", "sha256"] == 2
         assert rows["iii-test", "sha256"] == 1
+
+
+# --- tiers ----------------------------------------------------------------------------------------------
+
+
+def pictures(count: int) -> list[ListEntry]:
+    raw = random.Random(count).randbytes(32 * count)
+    return [
+        ListEntry(
+            hash=HashValue(algorithm=Algorithm.PDQ, value=raw[i : i + 32]),
+            quality=90,
+            list_name="pictures",
+            source="body",
+        )
+        for i in range(0, len(raw), 32)
+    ]
+
+
+def test_a_host_may_leave_near_segments_where_they_are_and_fetch_them_later(
+    publication: Publication,
+) -> None:
+    publication.open().publish([listed("a"), *pictures(10_000)])
+    client = publication.client()
+    config = client.updater._config
+    exact_only = Client(Updater(replace(config, near=False), publication.folder / "client-1"))
+    report = exact_only.updater.update()
+    assert report.bytes_fetched < 400_000
+    assert exact_only.updater.store.installed().near == ()
+    assert exact_only.finds("a") == [True]
+    assert not exact_only.updater.update().changed
+    publication.open().publish([listed("a"), listed("b"), *pictures(10_000)])
+    assert exact_only.update() == "1.1"
+    both = client.updater.update()
+    assert (str(both.release), both.changed) == ("1.1", True)
+    assert [segment.count for segment in client.updater.store.installed().near] == [10_000]
+    again = exact_only.updater.update()
+    assert again.changed
+    assert exact_only.updater.store.installed().near == ()
+    exact_only.updater.store.verify()
