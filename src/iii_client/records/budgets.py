@@ -51,15 +51,14 @@ class Usage:
         this_hour: hits of this clock hour that no budget held back.
         hours: the same for each of the `MEDIAN_HOURS` before it that had any.
         of_uploader: hits of each uploader in the last 60 minutes, all of them.
-        uploaders: of each hash in the last 24 hours: its different uploaders.
-        anonymous: of each hash in the last 24 hours: uploads without an uploader.
+        uploaders: of each hash in the last 24 hours: its different uploaders, each upload without an uploader
+            as another one.
     """
 
     this_hour: int = 0
     hours: Sequence[int] = ()
     of_uploader: Mapping[bytes, int]
     uploaders: Mapping[HashValue, frozenset[bytes]]
-    anonymous: Mapping[HashValue, int]
 
 
 def used_up(hits: Sequence[Hit], usage: Usage, limits: GuardConfig) -> tuple[str, ...]:
@@ -71,19 +70,14 @@ def used_up(hits: Sequence[Hit], usage: Usage, limits: GuardConfig) -> tuple[str
     """
     hits_of = Counter(usage.of_uploader)
     uploaders_of = {value: set(known) for value, known in usage.uploaders.items()}
-    anonymous_of = Counter(usage.anonymous)
     this_hour, most_an_hour = usage.this_hour, overall_limit(usage.hours, limits)
     names: list[str] = []
-    for hit in hits:
+    for number, hit in enumerate(hits):
+        # Nobody knows whether two strangers are one person, so each counts as one.
+        who = hit.uploader or b"stranger %d" % number
         for value in hit.hashes:
-            if hit.uploader:
-                uploaders_of.setdefault(value, set()).add(hit.uploader)
-            else:
-                # Nobody knows whether two of them are one person, so each counts as one.
-                anonymous_of[value] += 1
-        most_uploaders = max(
-            (len(uploaders_of.get(value, ())) + anonymous_of[value] for value in hit.hashes), default=0
-        )
+            uploaders_of.setdefault(value, set()).add(who)
+        most_uploaders = max((len(uploaders_of[value]) for value in hit.hashes), default=0)
         name = ""
         # An upload without an uploader has no budget of that kind: it would be one for all strangers.
         if hit.uploader and 0 < limits.uploader_per_hour <= hits_of[hit.uploader]:

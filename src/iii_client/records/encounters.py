@@ -76,10 +76,7 @@ def add_encounter(
     confirmed = {match.hash: match for match in verdict.matches}
     tx.insert(
         "encounter_hit",
-        [
-            {"encounter_id": receipt.encounter_id, "at": as_text(now), **_hit_row(hit, confirmed)}
-            for hit in verdict.candidates
-        ],
+        [{"encounter_id": receipt.encounter_id, **_hit_row(hit, confirmed)} for hit in verdict.candidates],
     )
     return receipt
 

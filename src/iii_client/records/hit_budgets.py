@@ -12,7 +12,7 @@ from iii_client.model import Candidate, HashValue, UploadContext
 from iii_client.records.alarms import raise_alarm
 from iii_client.records.budgets import MEDIAN_HOURS, Budget, Hit, Usage, used_up
 from iii_client.records.pseudonyms import PseudonymKey
-from iii_client.records.store import Store, Transaction, Value, as_ms, as_text, utc_now
+from iii_client.records.store import Store, Transaction, as_ms, as_text, utc_now
 
 _MS_PER_HOUR = 3_600_000
 
@@ -69,13 +69,40 @@ class HitBudgets:
         return tuple(names)
 
 
-def count_hit(tx: Transaction, *, now: datetime) -> None:
-    """Count one item with hits that no budget held back. The encounter itself is what the others count."""
-    tx.execute(
-        "INSERT INTO hit_hour (hour, hits) VALUES (:hour, 1)"
-        " ON CONFLICT (hour) DO UPDATE SET hits = hit_hour.hits + 1",
-        hour=_hour_of(now),
-    )
+def count_hit(
+    tx: Transaction,
+    hits: Sequence[Candidate],
+    *,
+    uploader: bytes,
+    encounter_id: str,
+    held_back: bool,
+    now: datetime,
+) -> None:
+    """Count one item with hits, beside its encounter, which is what the budget of an uploader counts.
+
+    Args:
+        uploader: pseudonym, or empty.
+        held_back: whether a budget was used up: then it uses up nothing of the overall one.
+    """
+    if not held_back:
+        tx.execute(
+            "INSERT INTO hit_hour (hour, hits) VALUES (:hour, 1)"
+            " ON CONFLICT (hour) DO UPDATE SET hits = hit_hour.hits + 1",
+            hour=_hour_of(now),
+        )
+    # In one order, so that two writers never wait for each other's rows.
+    for algorithm, value in sorted({(hit.hash.algorithm.value, hit.hash.value) for hit in hits}):
+        tx.execute(
+            "INSERT INTO hash_uploader (algorithm, value, who, at, encounter_id)"
+            " VALUES (:algorithm, :value, :who, :at, :encounter_id)"
+            " ON CONFLICT (value, algorithm, who) DO UPDATE"
+            " SET at = excluded.at, encounter_id = excluded.encounter_id",
+            algorithm=algorithm,
+            value=value,
+            who=uploader or bytes.fromhex(encounter_id),
+            at=as_text(now),
+            encounter_id=encounter_id,
+        )
 
 
 def raise_hit_alarm(tx: Transaction, budget: str, *, case: str, now: datetime) -> None:
@@ -123,7 +150,6 @@ def _usage(tx: Transaction, hits: Sequence[Hit], limits: GuardConfig, *, now: da
             for uploader in uploaders
         },
         uploaders={value: _uploaders_of(tx, value, since=day_ago, most=enough) for value in hashes},
-        anonymous={value: _anonymous_uploads_of(tx, value, since=day_ago, most=enough) for value in hashes},
     )
 
 
@@ -141,34 +167,14 @@ def _hits_of(tx: Transaction, uploader: bytes, *, since: datetime, most: int) ->
 
 def _uploaders_of(tx: Transaction, value: HashValue, *, since: datetime, most: int) -> frozenset[bytes]:
     rows = tx.query(
-        f"SELECT DISTINCT e.uploader_key {_RECENT_HITS} AND e.uploader_key <> :nobody LIMIT :most",
-        **_asked(value, since=since, most=most),
+        "SELECT who FROM hash_uploader"
+        " WHERE value = :value AND algorithm = :algorithm AND at > :since LIMIT :most",
+        value=value.value,
+        algorithm=value.algorithm.value,
+        since=as_text(since),
+        most=most,
     )
-    return frozenset(bytes(uploader) for (uploader,) in rows)
-
-
-def _anonymous_uploads_of(tx: Transaction, value: HashValue, *, since: datetime, most: int) -> int:
-    rows = tx.query(
-        f"SELECT DISTINCT e.id {_RECENT_HITS} AND e.uploader_key = :nobody LIMIT :most",
-        **_asked(value, since=since, most=most),
-    )
-    return len(rows)
-
-
-_RECENT_HITS = (
-    "FROM encounter_hit h JOIN encounter e ON e.id = h.encounter_id"
-    " WHERE h.value = :value AND h.algorithm = :algorithm AND h.at > :since AND e.counts = 1"
-)
-
-
-def _asked(value: HashValue, *, since: datetime, most: int) -> dict[str, Value]:
-    return {
-        "value": value.value,
-        "algorithm": value.algorithm.value,
-        "since": as_text(since),
-        "most": most,
-        "nobody": b"",
-    }
+    return frozenset(bytes(who) for (who,) in rows)
 
 
 def _hour_of(moment: datetime) -> int:

@@ -58,9 +58,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE encounter_hit ADD COLUMN own INTEGER NOT NULL DEFAULT 0",
         "CREATE UNIQUE INDEX encounter_case ON encounter (case_reference) WHERE case_reference <> ''",
         "CREATE INDEX encounter_uploader ON encounter (uploader_key, at)",
-        # Of its encounter, so that the recent hits on a hash are found without reading the old ones.
-        "ALTER TABLE encounter_hit ADD COLUMN at TEXT NOT NULL DEFAULT ''",
-        "CREATE INDEX encounter_hit_value ON encounter_hit (value, at)",
+        "CREATE INDEX encounter_hit_value ON encounter_hit (value)",
         # What happened to an encounter afterwards: a late answer, a restore, a purge, a dispute, a removal.
         """
         CREATE TABLE follow_up (
@@ -206,6 +204,20 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
             PRIMARY KEY (day, name)
         ) STRICT
         """,
+        # Who had a hash last when, for the budget of a hash: one row an uploader, however often it came.
+        # `who` is the uploader's pseudonym, or for an anonymous upload its encounter's id.
+        """
+        CREATE TABLE hash_uploader (
+            algorithm TEXT NOT NULL,
+            value BLOB NOT NULL,
+            who BLOB NOT NULL,
+            at TEXT NOT NULL,
+            encounter_id TEXT NOT NULL REFERENCES encounter (id) ON DELETE CASCADE,
+            PRIMARY KEY (value, algorithm, who)
+        ) STRICT
+        """,
+        "CREATE INDEX hash_uploader_recent ON hash_uploader (value, algorithm, at)",
+        "CREATE INDEX hash_uploader_of ON hash_uploader (encounter_id)",
         # Filter hits by hour since 1970, for the budget over all uploaders.
         "CREATE TABLE hit_hour (hour INTEGER PRIMARY KEY, hits INTEGER NOT NULL) STRICT",
     ),

@@ -77,8 +77,15 @@ class StateRecorder:
                 policy=self._policy,
                 counts=counts,
             )
-            if counts and not decision.guard:
-                count_hit(tx, now=now)
+            if counts:
+                count_hit(
+                    tx,
+                    decision.verdict.candidates,
+                    uploader=self._key.of(context.uploader),
+                    encounter_id=receipt.encounter_id,
+                    held_back=bool(decision.guard),
+                    now=now,
+                )
             add_if_unanswered(tx, decision, encounter_id=receipt.encounter_id, route=context.route, now=now)
             if decision.ruled is not Action.ALLOW:
                 append_audit(tx, "decision", _audited(decision, receipt), now=now)
