@@ -155,6 +155,8 @@ def _open(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA foreign_keys=ON")
+        # What is erased is overwritten, not only forgotten: some builds of SQLite do so anyway.
+        connection.execute("PRAGMA secure_delete=ON")
         _migrate(connection)
     except BaseException:
         connection.close()
