@@ -45,7 +45,7 @@ class Answers:
     def recall(self, hashes: Sequence[HashValue]) -> Mapping[HashValue, Answer]:
         """Answers that still hold. Never raises."""
         keys = {value: self._key(value) for value in hashes}
-        none: dict[HashValue, bytes] = {}
+        none: dict[HashValue, object] = {}
         rows = self._file.use(lambda db: _fetch(db, keys), otherwise=none)
         if not rows:
             return {}
@@ -84,8 +84,8 @@ def tidy(db: sqlite3.Connection, *, now: datetime, at_most: int) -> None:
     )
 
 
-def _fetch(db: sqlite3.Connection, keys: Mapping[HashValue, bytes]) -> dict[HashValue, bytes]:
-    found: dict[HashValue, bytes] = {}
+def _fetch(db: sqlite3.Connection, keys: Mapping[HashValue, bytes]) -> dict[HashValue, object]:
+    found: dict[HashValue, object] = {}
     for value, key in keys.items():
         row = db.execute("SELECT row FROM answer WHERE key = ?", (key,)).fetchone()
         if row is not None:
@@ -111,7 +111,7 @@ def _pack(answer: Listed | NotListed, *, at_ms: int, release: str) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def _unpack(key: bytes, row: bytes, value: HashValue, *, now_ms: int, release: str) -> Answer | None:
+def _unpack(key: bytes, row: object, value: HashValue, *, now_ms: int, release: str) -> Answer | None:
     """The answer, if it is whole and still holds."""
     body = unsealed(key, row)
     if body is None:

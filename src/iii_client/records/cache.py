@@ -13,6 +13,7 @@ a harmless file; one that could come out otherwise next time is not kept; none i
 import hashlib
 import logging
 import sqlite3
+import struct
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -97,13 +98,16 @@ class Cache:
             ValueError: another algorithm than SHA-256.
         """
         key = self._key(sha256, recipe)
-        found = self._file.use(lambda db: _fetch(db, key), otherwise=None)
-        if found is None:
+        found = self._file.use(lambda db: db.execute(_SELECT, (key,)).fetchone(), otherwise=None)
+        kept = None if found is None else _unpack(key, found[0])
+        if kept is None:
             return None
-        at_ms, row = found
-        if not 0 <= as_ms(self._clock()) - at_ms <= self._keep / timedelta(milliseconds=1):
-            return None
-        return _unpack(key, row, sha256, recipe)
+        at_ms, remembered = kept
+        # One from the future was written by a clock that was wrong: its age is not known.
+        is_kept = timedelta(0) <= timedelta(milliseconds=as_ms(self._clock()) - at_ms) <= self._keep
+        fingerprint = remembered.fingerprint
+        is_this = fingerprint.recipe == recipe and sha256 in fingerprint.digests
+        return remembered if is_kept and is_this else None
 
     def remember(self, fingerprint: Fingerprint) -> None:
         """Keep a fingerprint, if it may be kept and is not known yet. Never raises."""
@@ -157,12 +161,12 @@ class Cache:
         if not may_be_kept(fingerprint):
             return
         key = self._key(fingerprint.digest(Algorithm.SHA256), fingerprint.recipe)
+        at_ms = as_ms(self._clock())
         try:
-            row = _pack(key, fingerprint, no_match_key)
+            row = _pack(key, fingerprint, no_match_key, at_ms=at_ms)
         except ValueError as error:
             logger.info("a fingerprint is not kept: %s", error)
             return
-        at_ms = as_ms(self._clock())
         self._file.use(lambda db: db.execute(statement, (key, at_ms, row)), otherwise=None)
         self._writes += 1
         if self._writes % TIDY_EVERY == 0:
@@ -188,6 +192,10 @@ class Cache:
             )
 
 
+#: Of a row: when it was seen, in milliseconds since 1970, and the length of the key of "no match".
+_HEAD = struct.Struct(">qH")
+
+_SELECT = "SELECT row FROM fingerprint WHERE key = ?"
 _INSERT_NEW = "INSERT OR IGNORE INTO fingerprint (key, at_ms, row) VALUES (?, ?, ?)"
 _REPLACE = "INSERT OR REPLACE INTO fingerprint (key, at_ms, row) VALUES (?, ?, ?)"
 
@@ -202,33 +210,26 @@ def may_be_kept(fingerprint: Fingerprint) -> bool:
     return looked_at and any(d.algorithm is Algorithm.SHA256 for d in fingerprint.digests)
 
 
-def _fetch(db: sqlite3.Connection, key: bytes) -> tuple[int, bytes] | None:
-    row: tuple[int, bytes] | None = db.execute(
-        "SELECT at_ms, row FROM fingerprint WHERE key = ?", (key,)
-    ).fetchone()
-    return row
-
-
-def _pack(key: bytes, fingerprint: Fingerprint, no_match_key: str) -> bytes:
-    """`no_match_key` behind its length, then the fingerprint; sealed."""
+def _pack(key: bytes, fingerprint: Fingerprint, no_match_key: str, *, at_ms: int) -> bytes:
+    """When it was seen, `no_match_key` behind its length, the fingerprint; sealed."""
     text = no_match_key.encode("utf-8")
     if len(text) > _MAX_NO_MATCH_KEY:
         raise ValueError(f"a key of {len(text)} bytes; at most {_MAX_NO_MATCH_KEY}")
-    return sealed(key, len(text).to_bytes(2) + text + encode_fingerprint(fingerprint))
+    return sealed(key, _HEAD.pack(at_ms, len(text)) + text + encode_fingerprint(fingerprint))
 
 
-def _unpack(key: bytes, row: bytes, sha256: HashValue, recipe: str) -> Remembered | None:
+def _unpack(key: bytes, row: object) -> tuple[int, Remembered] | None:
+    """When it was seen, and what is known; None for a row that is damaged."""
     body = unsealed(key, row)
     if body is None:
         logger.warning("a row of the cache is damaged: it is not used")
         return None
-    end = 2 + int.from_bytes(body[:2])
     try:
+        at_ms, length = _HEAD.unpack_from(body)
+        end = _HEAD.size + length
         fingerprint = decode_fingerprint(body[end:])
-        no_match_key = body[2:end].decode("utf-8")
-    except (RecordError, UnicodeDecodeError):
+        no_match_key = body[_HEAD.size : end].decode("utf-8")
+    except (RecordError, UnicodeDecodeError, struct.error):
         logger.warning("a row of the cache cannot be read: it is not used")
         return None
-    if fingerprint.recipe != recipe or sha256 not in fingerprint.digests:
-        return None
-    return Remembered(fingerprint=fingerprint, no_match_key=no_match_key, recalled=True)
+    return at_ms, Remembered(fingerprint=fingerprint, no_match_key=no_match_key, recalled=True)

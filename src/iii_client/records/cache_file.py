@@ -40,10 +40,12 @@ def sealed(key: bytes, body: bytes) -> bytes:
     return body + zlib.crc32(body, zlib.crc32(key)).to_bytes(_CHECKSUM_BYTES)
 
 
-def unsealed(key: bytes, row: bytes) -> bytes | None:
-    """The inverse of `sealed`; None for a row that is damaged or another key's."""
+def unsealed(key: bytes, row: object) -> bytes | None:
+    """The inverse of `sealed`; None for a row that is damaged, also in its type, or another key's."""
+    if not isinstance(row, bytes) or len(row) <= _CHECKSUM_BYTES:
+        return None
     body = row[:-_CHECKSUM_BYTES]
-    return body if len(row) > _CHECKSUM_BYTES and sealed(key, body) == row else None
+    return body if sealed(key, body) == row else None
 
 
 class CacheFile:
@@ -72,7 +74,7 @@ class CacheFile:
         with held.lock:
             try:
                 return work(self._connection(held))
-            except (sqlite3.Error, OSError) as error:
+            except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
                 self._give_up(held, error)
                 return otherwise
 
@@ -133,7 +135,7 @@ class CacheFile:
                 (version,) = connection.execute("PRAGMA user_version").fetchone()
             finally:
                 connection.close()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             if not _is_damaged(error):
                 raise
             return False
@@ -154,12 +156,14 @@ class CacheFile:
             raise
         return connection
 
-    def _give_up(self, held: "_Held", error: sqlite3.Error | OSError) -> None:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
+    def _give_up(self, held: "_Held", error: Exception) -> None:
         if not _is_damaged(error):
+            # An `OSError` in full would name the path.
+            reason = error.strerror if isinstance(error, OSError) else str(error)
             logger.info("the cache is not used just now: %s", reason)
             return
-        logger.warning("the cache was damaged and is made anew: %s", reason)
+        # Without SQLite's words, which may quote the file.
+        logger.warning("the cache was damaged and is made anew")
         damaged = held.identity
         held.close()
         try:
@@ -212,4 +216,6 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _is_damaged(error: BaseException) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE in _DAMAGED
+    # SQLite quotes a damaged table in its message, which Python then cannot read.
+    code = getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE
+    return code in _DAMAGED or isinstance(error, UnicodeDecodeError)
