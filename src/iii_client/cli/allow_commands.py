@@ -1,8 +1,5 @@
 """`iii-client allow add|list|remove`: files that this hoster knows to be good."""
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -11,7 +8,7 @@ from rich.table import Table
 
 from iii_client.cli.operator import OperatorOption, SecondOption, operators
 from iii_client.cli.render import err, out, print_json_line, safe_text
-from iii_client.cli.settings import config_without_mode
+from iii_client.cli.state import open_state
 from iii_client.errors import ConfigurationError, ContentError
 from iii_client.model import Algorithm, HashValue
 from iii_client.records.allow_list import AllowedDigest, AllowList, not_a_digest
@@ -55,7 +52,7 @@ def add(
 
     The entry holds for these exact bytes. What is held already stays held: iii-client quarantine restore.
     """
-    with _open() as store:
+    with open_state() as (_, store):
         value = _digest(store, digest, file, case)
         new = AllowList(store).add(value, reason=reason, by=operators(operator, second))
     if json:
@@ -77,7 +74,7 @@ def list_entries(
     json: JsonOption = False,
 ) -> None:
     """Show the allow-list, oldest first."""
-    with _open() as store:
+    with open_state() as (_, store):
         entries = AllowList(store).entries()
     if json:
         for entry in entries:
@@ -106,7 +103,7 @@ def remove(
     json: JsonOption = False,
 ) -> None:
     """Take a file off the allow-list. The beginning of a digest is enough when it is the only one."""
-    with _open() as store:
+    with open_state() as (_, store):
         allow_list = AllowList(store)
         value = _listed(allow_list, digest) if digest and not (file or case) else None
         value = value or _digest(store, digest, file, case)
@@ -116,19 +113,6 @@ def remove(
     else:
         said = "is no longer on the allow-list" if removed else "was not on the allow-list"
         out.print(f"{_shown(value)} {said}")
-
-
-@contextmanager
-def _open() -> Iterator[Store]:
-    from iii_client.records.opening import open_store
-
-    # The list is the same in both modes, so nobody has to choose one for it.
-    config, _ = config_without_mode(os.environ)
-    store = open_store(config.records, config.state_dir)
-    try:
-        yield store
-    finally:
-        store.close()
 
 
 def _digest(store: Store, digest: str, file: Path | None, case: str) -> HashValue:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
-from iii_client.config import MODE_HINT, Config
+from iii_client.cli.settings import config_without_mode
+from iii_client.config import Config
 from iii_client.errors import ConfigurationError
-from iii_client.model import Mode
 from iii_client.records.store import Store
 
 _AGE = re.compile(r"(\d{1,5})([hdw])")
@@ -25,12 +25,7 @@ def open_state() -> Iterator[tuple[Config, Store]]:
     """
     from iii_client.records.opening import open_store
 
-    try:
-        config = Config.from_env()
-    except ConfigurationError as error:
-        if error.hint != MODE_HINT:
-            raise
-        config = Config.from_env({**os.environ, "III_MODE": Mode.SHADOW.value})
+    config, _ = config_without_mode(os.environ)
     store = open_store(config.records, config.state_dir)
     try:
         yield config, store
