@@ -100,6 +100,7 @@ def _follow(tx: Transaction, answer: Settlement, *, now: datetime) -> None:
             "action": answer.action.value,
             "previous_action": waiting.previous_action.value,
             "rule": ruling.rule,
+            "release": str(waiting.item.release),
             "hashes_sent": verdict.hashes_sent,
             "waited_s": round((now - waiting.created_at).total_seconds()),
         },
