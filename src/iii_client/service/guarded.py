@@ -9,11 +9,13 @@
                the confirmer behind ──► what became of it is noted, answers are remembered
 
 Promises: a fault of the memory or of the stored state never blocks a confirmation and never changes an
-answer: the breaker then counts as closed. Nothing is slept. What is remembered never left this time.
+answer: while the state cannot be kept, each process has a breaker of its own, closed at first. Nothing is
+slept. What is remembered never left this time.
 """
 
 import hashlib
 import logging
+import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,6 +50,10 @@ from iii_client.service.breaker import (
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
+
+#: So long a process does without the shared state after it failed: a database that is locked or away takes
+#: seconds to say so, and an upload waits for each of them.
+WITHOUT_STATE_S = 30.0
 
 
 class BreakerStore(Protocol):
@@ -109,6 +115,8 @@ class GuardedConfirmer:
         self._clock = clock
         self._timer = timer
         self._jitter = jitter
+        self._own_state = CLOSED
+        self._on_its_own_until_s = -math.inf
 
     def supports(self, algorithm: Algorithm) -> bool:
         """What the confirmer behind supports."""
@@ -169,14 +177,16 @@ class GuardedConfirmer:
         self._apply(leave)
 
     def _apply(self, step: Callable[[BreakerState], tuple[_T, BreakerState]]) -> _T:
-        try:
-            return self._breaker.apply(self._endpoint, step)
-        except RecordError as error:
-            # A broken record is no reason to leave hits unconfirmed; without it each worker simply asks.
-            logger.error(  # noqa: TRY400 - a traceback would carry paths and values
-                "the state of the service could not be kept: %s %s", error, error.hint
-            )
-            return step(CLOSED)[0]
+        if self._timer() >= self._on_its_own_until_s:
+            try:
+                return self._breaker.apply(self._endpoint, step)
+            except RecordError as error:
+                logger.error(  # noqa: TRY400 - a traceback would carry paths and values
+                    "the state of the service cannot be shared just now: %s %s", error, error.hint
+                )
+                self._on_its_own_until_s = self._timer() + WITHOUT_STATE_S
+        result, self._own_state = step(self._own_state)
+        return result
 
     def _now_ms(self) -> int:
         return round(self._clock().timestamp() * 1000)

@@ -22,6 +22,7 @@ from iii_client.model import (
 from iii_client.model.breakers import CLOSED, SERVICE_REFUSED_ALARM, BreakerState
 from iii_client.service import GuardedConfirmer, endpoint_of
 from iii_client.service.breaker import FIRST_PAUSE_S, OPEN_AFTER
+from iii_client.service.guarded import WITHOUT_STATE_S
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 A, B, C = (HashValue(algorithm=Algorithm.SHA256, value=bytes([n]) * 32) for n in (1, 2, 3))
@@ -252,18 +253,40 @@ def test_what_is_remembered_is_answered_while_the_service_is_left_alone(world: W
     assert isinstance(answers[1], Unanswered)
 
 
-def test_a_broken_record_blocks_no_confirmation(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    class Broken:
-        def apply(self, endpoint: str, step: Callable[[BreakerState], tuple[_T, BreakerState]]) -> _T:
-            raise RecordError("the state database refused: disk is full")
+class BrokenStore:
+    """Keeps nothing, and counts how often it was tried."""
 
-    guarded = GuardedConfirmer(world.service, endpoint="v2-test", breaker=Broken())
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def apply(self, endpoint: str, step: Callable[[BreakerState], tuple[_T, BreakerState]]) -> _T:
+        self.tried += 1
+        raise RecordError("the state database refused: disk is full")
+
+
+def test_a_broken_record_blocks_no_confirmation(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    guarded = GuardedConfirmer(world.service, endpoint="v2-test", breaker=BrokenStore())
     assert guarded.confirm([A]) == not_listed()([A])
     assert "disk is full" in caplog.text
 
 
+def test_without_shared_state_each_process_still_leaves_a_service_alone_that_is_down(world: World) -> None:
+    store, seconds = BrokenStore(), 0.0
+    guarded = GuardedConfirmer(
+        world.service, endpoint="v2-test", breaker=store, clock=lambda: world.now, timer=lambda: seconds
+    )
+    world.service.reply = DOWN
+    for _ in range(20):
+        guarded.confirm([A])
+    assert len(world.service.asked) == OPEN_AFTER
+    assert store.tried == 1, "a database that takes seconds to fail is not tried for each upload"
+    seconds = WITHOUT_STATE_S
+    guarded.confirm([A])
+    assert store.tried == 2
+
+
 def test_time_spent_before_asking_is_taken_from_the_budget(world: World) -> None:
-    ticks = iter([10.0, 10.25])
+    ticks = iter([10.0, 10.1, 10.25, 11.0])
     guarded = GuardedConfirmer(
         world.service, endpoint="v2-test", breaker=world.shared, timer=lambda: next(ticks)
     )
