@@ -202,6 +202,16 @@ def test_a_file_is_allowed_by_its_digest_by_itself_or_by_its_case(command: Comma
         assert allow_list(tmp_path).allowed([good]) == frozenset()
 
 
+def test_the_earlier_cases_of_a_file_are_named(command: Command, tmp_path: Path) -> None:
+    cases = [record_case(tmp_path) for _ in range(2)]
+    _, out, _ = command("allow", "add", SHA256, "--reason", "bundled", "--json")
+    assert sorted(json.loads(out)["cases"]) == sorted(cases)
+    _, _, err = command("allow", "add", "--case", cases[0], "--reason", "bundled")
+    assert all(case in err for case in cases)
+    assert "review decide REF --as ok" in err
+    assert json.loads(command("allow", "add", "00" * 32, "--reason", "r", "--json")[1])["cases"] == []
+
+
 def test_the_list_shows_who_and_why_and_whole_digests_only_when_asked(command: Command) -> None:
     assert "empty" in command("allow", "list")[1]
     command("allow", "add", SHA256, "--reason", "bundled\x1b[31m", "--operator", "ann", "--second", "bob")

@@ -7,7 +7,7 @@ import typer
 from rich.table import Table
 
 from iii_client.cli.operator import OperatorOption, SecondOption, operators
-from iii_client.cli.render import err, out, print_json_line, safe_text
+from iii_client.cli.render import err, joined, out, print_json_line, safe_text
 from iii_client.cli.state import open_state
 from iii_client.errors import ConfigurationError, ContentError
 from iii_client.model import Algorithm, HashValue
@@ -34,6 +34,8 @@ ReasonOption = Annotated[str, typer.Option("--reason", help="How you know that i
 
 #: What a person needs to tell entries apart.
 _SHOWN_HEX_DIGITS = 12
+#: Cases that are named at once.
+_MOST_CASES = 20
 #: Shorter beginnings might mean another entry tomorrow.
 _LEAST_HEX_DIGITS = 8
 
@@ -50,17 +52,21 @@ def add(
 ) -> None:
     """Let a file through from now on. It is recorded who said so, and why.
 
-    The entry holds for these exact bytes. What is held already stays held: iii-client quarantine restore.
+    The entry holds for these exact bytes. What is held already stays held; its cases are named.
     """
     with open_state() as (_, store):
         value = _digest(store, digest, file, case)
         new = AllowList(store).add(value, reason=reason, by=operators(operator, second))
+        cases = _earlier_cases(store, value)
     if json:
-        print_json_line({**_digest_as_json(value), "added": new})
+        print_json_line({**_digest_as_json(value), "added": new, "cases": list(cases)})
     else:
         said = "is on the allow-list now" if new else "was on the allow-list before; nothing changed"
         out.print(f"{_shown(value)} {said}")
-        err.print("What is held already stays held; see: iii-client quarantine list")
+        if cases:
+            more = ", …" if len(cases) == _MOST_CASES else ""
+            err.print(f"It was held or refused before, in the cases {joined(cases)}{more}")
+            err.print("  What is held stays held: iii-client review decide REF --as ok")
     if value.algorithm is not Algorithm.SHA256:
         err.print(
             f"[yellow]{value.algorithm} can be forged:[/] another file with this digest can be made, and it "
@@ -113,6 +119,15 @@ def remove(
     else:
         said = "is no longer on the allow-list" if removed else "was not on the allow-list"
         out.print(f"{_shown(value)} {said}")
+
+
+def _earlier_cases(store: Store, digest: HashValue) -> tuple[str, ...]:
+    from iii_client.records.encounters import cases_of_sha256
+
+    if digest.algorithm is not Algorithm.SHA256:
+        return ()
+    with store.transaction() as tx:
+        return cases_of_sha256(tx, digest.value, most=_MOST_CASES)
 
 
 def _digest(store: Store, digest: str, file: Path | None, case: str) -> HashValue:

@@ -94,6 +94,17 @@ def sha256_of_case(tx: Transaction, case_reference: str) -> bytes:
     return next((bytes(sha256) for (sha256,) in rows), b"")
 
 
+def cases_of_sha256(tx: Transaction, sha256: bytes, *, most: int) -> tuple[str, ...]:
+    """References of the cases in which exactly this content was held or refused, the newest first."""
+    rows = tx.query(
+        "SELECT case_reference FROM encounter WHERE sha256 = :sha256 AND case_reference <> ''"
+        " ORDER BY at DESC LIMIT :most",
+        sha256=sha256,
+        most=most,
+    )
+    return tuple(reference for (reference,) in rows)
+
+
 def _sha256(decision: Decision) -> bytes:
     digests = decision.verdict.fingerprint.digests
     return next((digest.value for digest in digests if digest.algorithm is Algorithm.SHA256), b"")
