@@ -16,13 +16,18 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from iii_client.sandbox.corpus import Corpus
-from iii_client.sandbox.guard import Credentials, GuardedApp, show_problem
+from iii_client.sandbox.guard import Credentials, GuardedFiles, show_problem
 from iii_client.sandbox.routes_v1 import v1_routes
 from iii_client.sandbox.routes_v2 import v2_routes
 
 
 def build_app(
-    corpus: Corpus, *, service_login: Credentials, filter_login: Credentials, public_dir: Path
+    corpus: Corpus,
+    *,
+    service_login: Credentials,
+    filter_login: Credentials,
+    exact_login: Credentials,
+    public_dir: Path,
 ) -> Starlette:
     """Build the application.
 
@@ -31,8 +36,13 @@ def build_app(
         service_login: opens v1 and v2.
         filter_login: opens the filter repository; a different one, because a real deployment keeps the
             confirming service and the filter's publication on different hosts.
+        exact_login: opens it without its near segments.
         public_dir: the repository's folder to serve.
     """
+
+    repository = GuardedFiles(
+        StaticFiles(directory=public_dir), everything=filter_login, exact_only=exact_login
+    )
 
     async def health(_: Request) -> Response:
         return PlainTextResponse("ok")
@@ -41,7 +51,7 @@ def build_app(
         routes=[
             *v1_routes(corpus, service_login),
             *v2_routes(corpus, service_login),
-            Mount("/filter", app=GuardedApp(StaticFiles(directory=public_dir), filter_login)),
+            Mount("/filter", app=repository),
             Route("/healthz", health, methods=["GET"]),
         ],
         exception_handlers={HTTPException: show_problem, Exception: show_problem},

@@ -8,9 +8,11 @@ import asyncio
 import base64
 import binascii
 import hmac
+import posixpath
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from pathlib import PurePosixPath
 
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -24,6 +26,9 @@ BODY_TIMEOUT_S = 10.0
 #: Requests worked on at once; the next one is asked to come back.
 MAX_AT_ONCE = 64
 RETRY_AFTER_S = 1
+
+#: The folder of near segments in a repository.
+NEAR_FOLDER = "near"
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
@@ -99,15 +104,25 @@ def guarded(credentials: Credentials) -> Callable[[Endpoint], Endpoint]:
     return wrap
 
 
-class GuardedApp:
-    """The same login before a whole ASGI application."""
+class GuardedFiles:
+    """The filter repository behind two logins: one for all of it, one that does not open near segments.
 
-    def __init__(self, app: ASGIApp, credentials: Credentials) -> None:
+    What the password files of a real publisher's web server do, see docs/how-to/publish-a-filter.md.
+    """
+
+    def __init__(self, app: ASGIApp, *, everything: Credentials, exact_only: Credentials) -> None:
         self._app = app
-        self._credentials = credentials
+        self._everything = everything
+        self._exact_only = exact_only
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        check_login(self._credentials, Request(scope).headers.get("authorization", ""))
+        authorization = Request(scope).headers.get("authorization", "")
+        if self._exact_only.allow(authorization):
+            # By the path that will be served: `//`, `..` and escapes are resolved in it.
+            if NEAR_FOLDER in PurePosixPath(posixpath.normpath(scope["path"])).parts:
+                raise Problem(HTTPStatus.FORBIDDEN, "this login does not open near segments")
+        else:
+            check_login(self._everything, authorization)
         await self._app(scope, receive, send)
 
 

@@ -14,7 +14,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -23,7 +23,7 @@ import uvicorn
 from iii_client.config import Secret
 from iii_client.errors import ConfigurationError, IIIError
 from iii_client.model import ListKind, ReleaseId
-from iii_client.publisher import FilterRepository, read_csv, test_picture_entries
+from iii_client.publisher import Description, FilterRepository, read_csv, test_picture_entries
 from iii_client.sandbox.app import build_app
 from iii_client.sandbox.corpus import DEFAULT_SOURCE, Corpus
 from iii_client.sandbox.guard import Credentials
@@ -36,6 +36,8 @@ RESIGN_EVERY_S = 3600.0
 START_TIMEOUT_S = 30.0
 #: How long open requests may go on after `stop`.
 STOP_TIMEOUT_S = 2
+
+_LOGINS = ("service", "filter", "filter-exact")
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +56,7 @@ class Sandbox:
             data_dir / "filter", keys_dir=data_dir / "keys", practice=True
         )
         replace_durably(data_dir / "root.json", self._repository.root_bytes)
-        self._service_login, self._filter_login = _logins(data_dir / "credentials.json")
+        self._service_login, self._filter_login, self._exact_login = _logins(data_dir / "credentials.json")
         self._server: uvicorn.Server | None = None
         self._thread: threading.Thread | None = None
         self._life = threading.Lock()
@@ -124,16 +126,24 @@ class Sandbox:
         """The lists themselves."""
         return self._corpus
 
-    def publish(self) -> ReleaseId:
+    def publish(self, *, deltas: bool = False) -> ReleaseId:
         """Publish what is listed as a filter release; nothing new when nothing changed.
 
         Near segments are immutable: whatever is listed after a release makes another one, and 16 may be.
 
+        Args:
+            deltas: as a publisher does day by day: deltas where they do, a base only when one is due. By
+                default a base, which holds exactly what is listed now.
+
         Raises:
             PublishError: there are 16; or a list has hashes under both conventions of PDQ.
         """
-        report = self._repository.publish_base(self._corpus.entries(), withdrawn=self._corpus.withdrawn())
-        return report.release
+        description = Description(kinds=self._corpus.catalogue.kinds())
+        if deltas:
+            return self._repository.publish(self._corpus.entries(), description=description).release
+        return self._repository.publish_base(
+            self._corpus.entries(), withdrawn=self._corpus.withdrawn(), description=description
+        ).release
 
     # --- the server -------------------------------------------------------------------------------------
 
@@ -156,6 +166,15 @@ class Sandbox:
             "III_FILTER_ROOT": str(self._data_dir / "root.json"),
             "III_FILTER_USERNAME": self._filter_login.username,
             "III_FILTER_PASSWORD": self._filter_login.password.reveal(),
+        }
+
+    @property
+    def exact_only_env(self) -> dict[str, str]:
+        """The same for a client whose login does not open near segments."""
+        return self.env | {
+            "III_FILTER_NEAR": "false",
+            "III_FILTER_USERNAME": self._exact_login.username,
+            "III_FILTER_PASSWORD": self._exact_login.password.reveal(),
         }
 
     def start(self) -> None:
@@ -209,6 +228,7 @@ class Sandbox:
             self._corpus,
             service_login=self._service_login,
             filter_login=self._filter_login,
+            exact_login=self._exact_login,
             public_dir=self._repository.public_dir,
         )
         server = uvicorn.Server(
@@ -273,23 +293,31 @@ def _bind(port: int) -> socket.socket:
     return listener
 
 
-def _logins(path: Path) -> tuple[Credentials, Credentials]:
-    """(service, filter), made at random the first time."""
-    if not path.exists():
-        made = {
-            name: {"username": f"practice-{name}", "password": secrets.token_urlsafe(24)}
-            for name in ("service", "filter")
-        }
-        replace_durably(path, json.dumps(made).encode(), mode=0o600)
+def _logins(path: Path) -> tuple[Credentials, Credentials, Credentials]:
+    """(service, filter, filter without near segments), made at random the first time."""
     try:
+        if not path.exists():
+            _keep_logins(path, {name: _new_login(name) for name in _LOGINS})
         kept = json.loads(path.read_bytes())
-        service, filter_ = (
+        if {"service", "filter"} <= set(kept) and "filter-exact" not in kept:
+            # A folder from before there was a login for exact sections.
+            kept["filter-exact"] = _new_login("filter-exact")
+            _keep_logins(path, kept)
+        service, filter_, exact = (
             Credentials(username=kept[name]["username"], password=Secret(kept[name]["password"]))
-            for name in ("service", "filter")
+            for name in _LOGINS
         )
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ConfigurationError(
             "the practice service's credentials are unreadable",
             hint="Delete credentials.json in its folder to make new ones.",
         ) from error
-    return service, filter_
+    return service, filter_, exact
+
+
+def _new_login(name: str) -> dict[str, str]:
+    return {"username": f"practice-{name}", "password": secrets.token_urlsafe(24)}
+
+
+def _keep_logins(path: Path, logins: Mapping[str, object]) -> None:
+    replace_durably(path, json.dumps(logins).encode(), mode=0o600)

@@ -1,7 +1,9 @@
 """The service as an object: its folder, its port, its filter, and a restart that changes nothing."""
 
+import base64
 import contextlib
 import hashlib
+import http.client
 import io
 import json
 import os
@@ -21,9 +23,9 @@ from skimage import data
 
 from iii_client.config import Config, FilterConfig, Limits
 from iii_client.content import Content
-from iii_client.errors import ConfigurationError, PublishError
+from iii_client.errors import AuthenticationError, ConfigurationError
 from iii_client.fingerprint import RECIPES, build_fingerprint
-from iii_client.model import Algorithm, HashValue, Listed, Mode
+from iii_client.model import Algorithm, HashValue, Listed, ListKind, Mode
 from iii_client.publisher import ListEntry
 from iii_client.sandbox import Sandbox
 from iii_client.service import make_confirmer
@@ -179,7 +181,9 @@ def test_what_is_withdrawn_is_a_candidate_no_more(tmp_path: Path) -> None:
         assert found(service, one, two) == [[], ["near/pdq/1"]]
 
 
-def test_when_there_is_no_room_for_a_segment_it_says_what_to_do(tmp_path: Path) -> None:
+def test_when_there_is_no_room_for_a_segment_new_hashes_wait_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with Sandbox.open(tmp_path / "practice") as service:
         for number in range(17):
             value = HashValue(algorithm=Algorithm.PDQ, value=hashlib.sha256(b"%d" % number).digest())
@@ -187,9 +191,8 @@ def test_when_there_is_no_room_for_a_segment_it_says_what_to_do(tmp_path: Path) 
             service.corpus.add_entries([entry])
             if number < 16:
                 last = service.publish()
-        with pytest.raises(PublishError, match="16 near segments") as caught:
-            service.publish()
-        assert "new data directory" in caught.value.hint
+        assert service.publish() == last
+        assert "all 16 near segments of pdq are used: 1 new hashes wait" in caplog.text
         service.start()
         assert Updater(*_filter_of(service)).update().release == last
 
@@ -344,3 +347,63 @@ def test_without_its_extra_it_says_how_to_install_it(missing: str) -> None:
     )
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert "iii-client[sandbox]" in result.stdout
+
+
+# --- tiers and deltas ----------------------------------------------------------------------------------
+
+
+def status_of(path: str, env: Mapping[str, str]) -> int:
+    """Ask for a path as it is written, dots and all."""
+    login = f"{env['III_FILTER_USERNAME']}:{env['III_FILTER_PASSWORD']}".encode()
+    address = env["III_FILTER_URL"].removeprefix("http://").partition("/")[0]
+    connection = http.client.HTTPConnection(address, timeout=10)
+    try:
+        headers = {"Authorization": f"Basic {base64.b64encode(login).decode()}"}
+        connection.request("GET", path, headers=headers)
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+def test_a_login_for_exact_sections_does_not_open_near_segments(tmp_path: Path) -> None:
+    with Sandbox.open(tmp_path / "data") as service:
+        service.add_pictures([Path(data.__file__).parent / "rocket.jpg"])
+        service.publish()
+        service.start()
+        (segment,) = (tmp_path / "data/filter/public/targets/near/pdq").iterdir()
+        env, full_env = service.exact_only_env, service.env
+        for path in (
+            f"near/pdq/{segment.name}",
+            f"base/1/../../near/pdq/{segment.name}",
+            f"base//..//near/pdq/{segment.name}",
+            f"%6eear/pdq/{segment.name}",
+        ):
+            assert status_of(f"/filter/targets/{path}", env) == 403
+        assert status_of(f"/filter/targets/near/pdq/{segment.name}", full_env) == 200
+        assert status_of("/filter/metadata/timestamp.json", env) == 200
+        assert status_of("/filter/metadata/timestamp.json", {**env, "III_FILTER_PASSWORD": "x"}) == 401
+        config = Config.from_env({**env, "III_STATE_DIR": str(tmp_path / "state")})
+        updater = Updater(config.filter, config.state_dir)
+        assert str(updater.update().release) == "1.0"
+        assert updater.store.installed().near == ()
+        wrong = Config.from_env({**env, "III_FILTER_NEAR": "true", "III_STATE_DIR": str(tmp_path / "other")})
+        with pytest.raises(AuthenticationError):
+            Updater(wrong.filter, wrong.state_dir).update()
+
+
+def test_a_practice_publisher_can_publish_deltas(tmp_path: Path) -> None:
+    rows = [f"md5,{hashlib.md5(name).hexdigest()},100,list,body,,\n" for name in (b"a", b"b")]
+    header = "algorithm,value,quality,list,source,scheme,code\n"
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.csv").write_text(header + row)
+    with Sandbox.open(tmp_path / "data") as service:
+        service.add_list(tmp_path / "0.csv")
+        assert str(service.publish(deltas=True)) == "1.0"
+        service.add_list(tmp_path / "1.csv")
+        assert str(service.publish(deltas=True)) == "1.1"
+        service.start()
+        config = Config.from_env({**service.env, "III_STATE_DIR": str(tmp_path / "state")})
+        updater = Updater(config.filter, config.state_dir)
+        assert str(updater.update().release) == "1.1"
+        kinds = {row.list_name: row.kind for row in updater.store.installed().coverage}
+        assert kinds == {"iii-test": ListKind.TEST, "list": ListKind.OTHER}

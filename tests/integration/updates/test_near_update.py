@@ -584,11 +584,9 @@ def test_other_withdrawals_under_the_name_of_an_installed_release_are_refused(
 def test_segments_that_cannot_be_asked_together_are_refused(chain: Chain, tmp_path: Path) -> None:
     chain.updater.update()
     publisher = NearPublisher(tmp_path / "odd", algorithm=Algorithm.PDQ, practice=True, minimum_count=1)
-    publisher.publish([fillers(1)[0].hash.value])
-    publisher.publish([fillers(1, seed=2)[0].hash.value])
-    odd = as_forged(
-        publisher.publish([fillers(1, seed=3)[0].hash.value], parameters=NearParameters(probes=9))
-    )
+    for seed in (1, 2, 3):
+        last = publisher.publish([fillers(1, seed=seed)[0].hash.value], parameters=NearParameters(probes=9))
+    odd = as_forged(last)
     forge(chain, build_segment(tmp_path, number=2), odd)
     fails_and_keeps(chain, errors.GateError, "do not fit together")
 
