@@ -8,7 +8,7 @@ import random
 import secrets
 import threading
 from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from iii_client.config import OutboxConfig
 from iii_client.decide import judge, review_only
@@ -25,7 +25,7 @@ from iii_client.model import (
     Verdict,
 )
 from iii_client.protocols import AllowList, Confirmer, Policy
-from iii_client.records import Store
+from iii_client.records import Store, Transaction, tallies
 from iii_client.records.back_off import back_off_s
 from iii_client.records.late_answers import Settlement, settle
 from iii_client.records.outbox import Waiting, hand_back, hand_over, lease, postpone, renew
@@ -175,10 +175,12 @@ class Rounds:
                     until = self._next_attempt(waiting, confirmation, now=now)
                     postponed += postpone(tx, waiting.row_id, holder=holder, reason=reason, until=until)
             done = settle(tx, settlements, now=now)
+            outcomes = [answer.verdict.outcome for answer in done]
+            hashes_sent = sum(confirmation.hashes_sent for confirmation in confirmations)
+            _count(tx, outcomes, hashes_sent=hashes_sent, now=now)
         for_review = self._hand_over(overdue, holder=holder)
         if problem not in {None, Reason.DEFERRED}:
             for_review += self._hand_over_overdue(problem)
-        outcomes = [answer.verdict.outcome for answer in done]
         return DrainReport(
             asked=len(batch),
             matched=outcomes.count(Outcome.MATCHED),
@@ -186,7 +188,7 @@ class Rounds:
             settled_otherwise=outcomes.count(Outcome.UNCONFIRMED),
             postponed=postponed,
             for_review=for_review,
-            hashes_sent=sum(confirmation.hashes_sent for confirmation in confirmations),
+            hashes_sent=hashes_sent,
             problem=problem,
             wait_s=max(map(retry_after_s, confirmations), default=0.0) if problem else 0.0,
         )
@@ -255,3 +257,11 @@ class Rounds:
 def _allowed_by_list(waiting: Waiting) -> Confirmation:
     value = waiting.item.candidates[0].hash
     return Confirmation(answers=(Unanswered(hash=value, reason=Reason.ALLOW_LISTED),))
+
+
+def _count(tx: Transaction, outcomes: Sequence[Outcome], *, hashes_sent: int, now: datetime) -> None:
+    day = now.astimezone(UTC).date().isoformat()
+    counts = {f"late_{outcome.value}": outcomes.count(outcome) for outcome in Outcome}
+    for name, amount in sorted({**counts, "late_hashes_sent": hashes_sent}.items()):
+        if amount:
+            tallies.add(tx, day, name, amount)

@@ -1,7 +1,7 @@
 """Draining: every item is asked about, each answer has its effects once, and nobody is hammered."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,7 @@ from iii_client.model import (
     Reason,
     Unanswered,
 )
-from iii_client.records import Store
+from iii_client.records import SqliteStore, Store
 from iii_client.records.outbox import lease
 from iii_client.records.outbox_list import count_outbox, list_outbox
 
@@ -78,6 +78,14 @@ def drainer(store: Store, service: Service, clock: Clock, **options: Any) -> Dra
     return Drainer(store, service, TablePolicy(), clock=clock, wait=clock.wait, chance=lambda: 1.0, **options)
 
 
+@pytest.fixture
+def sqlite(tmp_path: Path) -> Iterator[Store]:
+    """Where it does not matter which store it is; where it does, tests take `store`, which is both."""
+    opened = SqliteStore(tmp_path / "state.db")
+    yield opened
+    opened.close()
+
+
 def test_answers_become_follow_ups_and_notices(store: Store, tmp_path: Path) -> None:
     clock = Clock()
     ids = record(store, tmp_path, [1, 2])
@@ -89,14 +97,19 @@ def test_answers_become_follow_ups_and_notices(store: Store, tmp_path: Path) -> 
         (ids[1], "no_match", "allow"),
     }
     assert service.calls == [(NOON, 2)]
+    assert dict(rows(store, "SELECT name, amount FROM tally WHERE day = '2026-11-24'")) == {
+        "late_hashes_sent": 2,
+        "late_matched": 1,
+        "late_no_match": 1,
+    }
 
 
-def test_an_empty_outbox_asks_nobody_and_writes_nothing(store: Store) -> None:
+def test_an_empty_outbox_asks_nobody_and_writes_nothing(sqlite: Store) -> None:
     clock = Clock()
     service = Service(is_listed, clock=clock)
-    assert drainer(store, service, clock).drain_once() == DrainReport()
+    assert drainer(sqlite, service, clock).drain_once() == DrainReport()
     assert service.calls == []
-    assert rows(store, "SELECT next_ms FROM pace") == [(0,)]
+    assert rows(sqlite, "SELECT next_ms FROM pace") == [(0,)]
 
 
 def test_the_rate_is_kept_by_all_drainers_of_one_outbox_together(store: Store, tmp_path: Path) -> None:
@@ -135,56 +148,56 @@ def test_under_v1_each_hash_is_a_call_of_its_own_and_the_lease_is_kept_meanwhile
 
 
 def test_a_service_that_is_down_gets_one_call_a_round_and_growing_pauses(
-    store: Store, tmp_path: Path
+    sqlite: Store, tmp_path: Path
 ) -> None:
     clock = Clock()
-    record(store, tmp_path, range(110))
+    record(sqlite, tmp_path, range(110))
     service = Service(fails(Reason.SERVICE_UNREACHABLE), clock=clock)
-    report = drainer(store, service, clock).run_until_empty()
+    report = drainer(sqlite, service, clock).run_until_empty()
     assert report.problem is Reason.SERVICE_UNREACHABLE
     assert len(service.calls) == 3, "it is left alone after three rounds"
-    assert rows(store, "SELECT count(*) FROM outbox WHERE state = 'pending'") == [(110,)]
+    assert rows(sqlite, "SELECT count(*) FROM outbox WHERE state = 'pending'") == [(110,)]
     gaps = [(b[0] - a[0]).total_seconds() for a, b in zip(service.calls, service.calls[1:], strict=False)]
     assert gaps == [2.0, 4.0]
 
 
-def test_retry_after_is_kept_also_when_it_is_long(store: Store, tmp_path: Path) -> None:
+def test_retry_after_is_kept_also_when_it_is_long(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(store, tmp_path, [1])
+    record(sqlite, tmp_path, [1])
     service = Service(fails(Reason.SERVICE_RATE_LIMITED, retry_after_s=3600), clock=clock)
-    report = drainer(store, service, clock).run_until_empty()
+    report = drainer(sqlite, service, clock).run_until_empty()
     assert report.wait_s == 3600
     assert len(service.calls) == 1
-    with store.transaction() as tx:
+    with sqlite.transaction() as tx:
         (row,) = list_outbox(tx, now=clock())
     assert (row.next_attempt_at - NOON).total_seconds() == 3602
     assert row.last_reason == "service_rate_limited"
 
 
-def test_what_was_not_asked_because_of_a_pause_is_no_attempt(store: Store, tmp_path: Path) -> None:
+def test_what_was_not_asked_because_of_a_pause_is_no_attempt(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(store, tmp_path, [1])
+    record(sqlite, tmp_path, [1])
     service = Service(fails(Reason.SERVICE_PAUSED, retry_after_s=7), clock=clock)
-    report = drainer(store, service, clock).drain_once()
+    report = drainer(sqlite, service, clock).drain_once()
     assert (report.problem, report.wait_s) == (Reason.SERVICE_PAUSED, 7)
-    assert rows(store, "SELECT attempts, next_attempt_ms - created_ms FROM outbox") == [(0, 0)]
+    assert rows(sqlite, "SELECT attempts, next_attempt_ms - created_ms FROM outbox") == [(0, 0)]
 
 
-def test_a_service_that_asks_for_short_pauses_is_drained_all_the_same(store: Store, tmp_path: Path) -> None:
+def test_a_service_that_asks_for_short_pauses_is_drained_all_the_same(sqlite: Store, tmp_path: Path) -> None:
     """`minimum_wait_s`: every second call is refused here, without leaving."""
     clock = Clock()
-    record(store, tmp_path, range(201))
+    record(sqlite, tmp_path, range(201))
     service = Service(is_denied, clock=clock)
     service.answer = lambda value: (
         is_denied(value) if len(service.calls) % 2 else fails(Reason.SERVICE_PAUSED, retry_after_s=1)(value)
     )
-    report = drainer(store, service, clock).run_until_empty()
+    report = drainer(sqlite, service, clock).run_until_empty()
     assert report.not_listed == 201
 
 
-def test_one_item_that_the_service_chokes_on_delays_itself_alone(store: Store, tmp_path: Path) -> None:
+def test_one_item_that_the_service_chokes_on_delays_itself_alone(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(store, tmp_path, range(100))
+    record(sqlite, tmp_path, range(100))
     poison = canary(61)
 
     class Chokes(Service):
@@ -193,16 +206,16 @@ def test_one_item_that_the_service_chokes_on_delays_itself_alone(store: Store, t
             return super().confirm(hashes)
 
     service = Chokes(is_denied, clock=clock)
-    report = drainer(store, service, clock).drain_once()
+    report = drainer(sqlite, service, clock).drain_once()
     assert (report.not_listed, report.postponed, report.problem) == (99, 1, None)
     assert len(service.calls) <= 15
 
 
-def test_a_500_storm_is_asked_three_times_a_round_and_no_more(store: Store, tmp_path: Path) -> None:
+def test_a_500_storm_is_asked_three_times_a_round_and_no_more(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(store, tmp_path, range(100))
+    record(sqlite, tmp_path, range(100))
     service = Service(fails(Reason.SERVICE_ERROR), clock=clock)
-    report = drainer(store, service, clock).drain_once()
+    report = drainer(sqlite, service, clock).drain_once()
     assert report.problem is Reason.SERVICE_ERROR
     assert len(service.calls) == 3
 
@@ -220,11 +233,11 @@ def test_overdue_items_are_asked_a_last_time_and_then_go_to_a_person(store: Stor
     assert rows(store, "SELECT kind FROM alarm") == [("outbox_overdue",)]
 
 
-def test_a_backlog_of_days_is_asked_about_before_any_person_is(store: Store, tmp_path: Path) -> None:
+def test_a_backlog_of_days_is_asked_about_before_any_person_is(sqlite: Store, tmp_path: Path) -> None:
     """Nobody drained for four days; the service is fine."""
     clock = Clock()
-    record(store, tmp_path, range(110), now=NOON - timedelta(hours=96))
-    report = drainer(store, Service(is_denied, clock=clock), clock).run_until_empty()
+    record(sqlite, tmp_path, range(110), now=NOON - timedelta(hours=96))
+    report = drainer(sqlite, Service(is_denied, clock=clock), clock).run_until_empty()
     assert (report.not_listed, report.for_review) == (110, 0)
 
 
@@ -243,43 +256,43 @@ def test_an_item_that_alone_gets_no_answer_in_time_goes_to_a_person(store: Store
 
 
 def test_others_may_be_asking_while_the_breaker_is_open_so_overdue_items_wait_an_hour_more(
-    store: Store, tmp_path: Path
+    sqlite: Store, tmp_path: Path
 ) -> None:
     clock = Clock()
-    record(store, tmp_path, [1], now=NOON - timedelta(hours=72, minutes=30))
-    record(store, tmp_path, [2], now=NOON - timedelta(hours=73, minutes=30))
+    record(sqlite, tmp_path, [1], now=NOON - timedelta(hours=72, minutes=30))
+    record(sqlite, tmp_path, [2], now=NOON - timedelta(hours=73, minutes=30))
     service = Service(fails(Reason.SERVICE_PAUSED, retry_after_s=300), clock=clock)
-    assert drainer(store, service, clock).drain_once().for_review == 1
+    assert drainer(sqlite, service, clock).drain_once().for_review == 1
 
 
-def test_in_shadow_a_late_answer_asks_for_nothing(store: Store, tmp_path: Path) -> None:
+def test_in_shadow_a_late_answer_asks_for_nothing(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(store, tmp_path, [1], mode=Mode.SHADOW)
-    drainer(store, Service(is_listed, clock=clock), clock).drain_once()
-    assert rows(store, "SELECT outcome, action FROM follow_up") == [("matched", "allow")]
+    record(sqlite, tmp_path, [1], mode=Mode.SHADOW)
+    drainer(sqlite, Service(is_listed, clock=clock), clock).drain_once()
+    assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "allow")]
 
 
 def test_where_a_budget_was_used_up_a_late_match_is_held_and_not_blocked(
-    store: Store, tmp_path: Path
+    sqlite: Store, tmp_path: Path
 ) -> None:
     clock = Clock()
-    record(store, tmp_path, [1], guard="uploader_per_hour")
-    drainer(store, Service(is_listed, clock=clock), clock).drain_once()
-    assert rows(store, "SELECT outcome, action FROM follow_up") == [("matched", "quarantine")]
+    record(sqlite, tmp_path, [1], guard="uploader_per_hour")
+    drainer(sqlite, Service(is_listed, clock=clock), clock).drain_once()
+    assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "quarantine")]
 
 
-def test_what_was_put_on_the_allow_list_meanwhile_is_not_asked_about(store: Store, tmp_path: Path) -> None:
+def test_what_was_put_on_the_allow_list_meanwhile_is_not_asked_about(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(store, tmp_path, [1, 2])
+    record(sqlite, tmp_path, [1, 2])
 
     class Known:
         def allowed(self, digests: Sequence[HashValue]) -> frozenset[HashValue]:
             return frozenset({canary(1)} & set(digests))
 
     service = Service(is_listed, clock=clock)
-    report = drainer(store, service, clock, allow_list=Known()).drain_once()
+    report = drainer(sqlite, service, clock, allow_list=Known()).drain_once()
     assert (report.settled_otherwise, report.matched, report.hashes_sent) == (1, 1, 1)
-    assert set(rows(store, "SELECT action, rule FROM follow_up")) == {
+    assert set(rows(sqlite, "SELECT action, rule FROM follow_up")) == {
         ("allow", "allow_listed"),
         ("block", "matched_exact"),
     }
@@ -319,22 +332,22 @@ def test_a_crash_between_asking_and_settling_asks_again_and_has_effects_once(
     assert rows(store, "SELECT count(*) FROM notice") == [(1,)]
 
 
-def test_an_interrupt_hands_the_batch_back_at_once(store: Store, tmp_path: Path) -> None:
+def test_an_interrupt_hands_the_batch_back_at_once(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(store, tmp_path, [1, 2])
+    record(sqlite, tmp_path, [1, 2])
 
     def answer(value: HashValue) -> Answer:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        drainer(store, Service(answer, clock=clock), clock).drain_once()
-    with store.transaction() as tx:
+        drainer(sqlite, Service(answer, clock=clock), clock).drain_once()
+    with sqlite.transaction() as tx:
         assert count_outbox(tx, now=clock()).due == 2
 
 
-def test_a_stop_keeps_the_answers_and_hands_the_rest_back(store: Store, tmp_path: Path) -> None:
+def test_a_stop_keeps_the_answers_and_hands_the_rest_back(sqlite: Store, tmp_path: Path) -> None:
     clock, stop = Clock(), threading.Event()
-    record(store, tmp_path, range(6))
+    record(sqlite, tmp_path, range(6))
 
     def answer(value: HashValue) -> Answer:
         if len(service.calls) == 2:
@@ -342,15 +355,15 @@ def test_a_stop_keeps_the_answers_and_hands_the_rest_back(store: Store, tmp_path
         return is_denied(value)
 
     service = Service(answer, clock=clock)
-    report = drainer(store, service, clock, hashes_per_call=1).drain_once(stop=stop)
+    report = drainer(sqlite, service, clock, hashes_per_call=1).drain_once(stop=stop)
     assert (report.not_listed, report.postponed) == (2, 4)
-    with store.transaction() as tx:
+    with sqlite.transaction() as tx:
         assert count_outbox(tx, now=clock()).due == 4
 
 
-def test_couriers_and_the_releaser_hear_of_it_in_the_same_round(store: Store, tmp_path: Path) -> None:
+def test_couriers_and_the_releaser_hear_of_it_in_the_same_round(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    (encounter_id,) = record(store, tmp_path, [1])
+    (encounter_id,) = record(sqlite, tmp_path, [1])
     told: list[Notice] = []
     released: list[tuple[str, str]] = []
 
@@ -365,7 +378,7 @@ def test_couriers_and_the_releaser_hear_of_it_in_the_same_round(store: Store, tm
             released.append((encounter_id, by))
 
     report = drainer(
-        store, Service(is_denied, clock=clock), clock, couriers=[Hears()], releaser=Releases()
+        sqlite, Service(is_denied, clock=clock), clock, couriers=[Hears()], releaser=Releases()
     ).drain_once()
     assert report.notices.delivered == 2
     assert [notice.message.kind for notice in told] == [NoticeKind.LATE_ANSWER]
