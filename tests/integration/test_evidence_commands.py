@@ -142,7 +142,7 @@ def test_from_a_find_to_the_proof(site: Site, tmp_path: Path) -> None:
     report = json.loads(site("report", "hotline", exact, "--format", "json").out)
     assert report["listed_by"] == ["list-a"]
     assert report["contact"] == "abuse@example.org"
-    assert report["done"][0]["what"] == "refused"
+    assert report["done"][0]["what"] == "found in storage"
     assert {"held", "removed", "disputed", "reported"} <= {step["what"] for step in report["done"]}
     # All of it is in the log, and the log is whole.
     site("audit", "head", "--to", tmp_path / "elsewhere")

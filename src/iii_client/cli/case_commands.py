@@ -118,6 +118,7 @@ def case_as_json(
         "encounter_id": case.encounter_id,
         "at": case.at.isoformat(timespec="milliseconds"),
         "route": case.route,
+        "stored": case.stored,
         "outcome": case.outcome.value,
         "action": case.action.value,
         "ruled": case.ruled.value,

@@ -13,6 +13,7 @@ from iii_client.cli.operator import OperatorOption, SecondOption, operators
 from iii_client.cli.render import age, err, out, plural, print_json_line, safe_text, size
 from iii_client.cli.state import open_state
 from iii_client.errors import ConfigurationError, RecordError
+from iii_client.model import Outcome
 from iii_client.records.store import Store
 
 if TYPE_CHECKING:  # they load the cipher, which --help does without
@@ -124,11 +125,12 @@ def restore(
     second: SecondOption = "",
 ) -> None:
     """Put held files of a case back. Never overwrites; not while under legal hold."""
+    from iii_client.records.cases import load_case
     from iii_client.records.places import local_path
 
     by = operators(operator, second)
     path = local_path(to) if to else None
-    with _open() as (_, quarantine):
+    with _open() as (store, quarantine):
         found = _live(quarantine, ref)
         if to and len(found) > 1:
             raise ConfigurationError(
@@ -139,8 +141,15 @@ def restore(
             quarantine.restore(held.id, by=by, to=str(path.absolute()) if path is not None else to)
             if json:
                 print_json_line(held_as_json(quarantine.find(held.id)[0]))
+        with store.transaction() as tx:
+            case = load_case(tx, found[0].encounter_id)
     if not json:
         out.print(f"{plural(len(found), 'file')} put back")
+    if case.outcome_now is Outcome.MATCHED:
+        err.print(
+            "The case still counts as a match that users can reach. If it is innocent: "
+            f"iii-client review decide {case.name} --as ok"
+        )
 
 
 @app.command()

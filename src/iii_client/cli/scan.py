@@ -58,7 +58,7 @@ def scan(
 
     def items() -> Iterator[ScanItem]:
         for path in iter_files(paths):
-            context = UploadContext(route="iii-client scan", reference=str(path))
+            context = UploadContext(route="iii-client scan", reference=str(path), stored=True)
             yield ScanItem(content=Content.from_path(path), context=context)
 
     # Decoders warn about odd files on standard error; the verdict says all that an operator needs.

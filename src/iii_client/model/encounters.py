@@ -23,12 +23,15 @@ class UploadContext:
         place: where it was found or will be shown, e.g. a board or a bucket's prefix; stored only under a
             key, so that encounters of one place can be linked and nothing names it.
         reference: where the application will find the item again.
+        stored: it is in the storage already, where users may reach it: a scan of what is there, not of an
+            upload that waits. Nothing is out of reach then because the policy says so.
     """
 
     route: str = ""
     uploader: str = ""
     place: str = ""
     reference: str = ""
+    stored: bool = False
 
 
 ANONYMOUS = UploadContext()

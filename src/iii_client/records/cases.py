@@ -69,6 +69,7 @@ class Case:
             recorded then.
         at: of the decision, aware.
         uploader_key, place_key: pseudonyms; empty for none.
+        stored: it was in the storage already, so the decision alone put nothing out of reach.
         follow_ups: oldest first.
         asked: its rows in the outbox.
         held: its files in quarantine.
@@ -92,6 +93,7 @@ class Case:
     confirm_id: str = field(repr=False)
     route: str
     reference: str = field(repr=False)
+    stored: bool
     uploader_key: bytes = field(repr=False)
     place_key: bytes = field(repr=False)
     hits: tuple[Hit, ...]
@@ -187,8 +189,8 @@ def load_case(tx: Transaction, encounter_id: str) -> Case:
     """
     rows = tx.query(
         "SELECT case_reference, at, outcome, ruled, action, mode, rule, guard, policy, reasons, release,"
-        " recipe, sha256, hashes_sent, confirm_id, route, reference, uploader_key, place_key"
-        " FROM encounter WHERE id = :id",
+        " recipe, sha256, hashes_sent, confirm_id, route, reference, uploader_key, place_key,"
+        " stored FROM encounter WHERE id = :id",
         id=encounter_id,
     )
     if not rows:
@@ -213,6 +215,7 @@ def load_case(tx: Transaction, encounter_id: str) -> Case:
         reference,
         uploader_key,
         place_key,
+        stored,
     ) = rows[0]
     return Case(
         encounter_id=encounter_id,
@@ -235,6 +238,7 @@ def load_case(tx: Transaction, encounter_id: str) -> Case:
         reference=reference,
         uploader_key=bytes(uploader_key or b""),
         place_key=bytes(place_key or b""),
+        stored=bool(stored),
         hits=_hits(tx, encounter_id),
         follow_ups=follow_ups_of(tx, encounter_id),
         asked=tuple(

@@ -69,6 +69,7 @@ def add_encounter(
                 "uploader_key": key.of(context.uploader),
                 "place_key": key.of(context.place),
                 "reference": storable(context.reference),
+                "stored": int(context.stored),
                 "counts": int(counts),
             }
         ],

@@ -122,6 +122,8 @@ def hotline_report(
 
 
 def _first_act(case: Case) -> str:
+    if case.stored:
+        return "found in storage"
     done = {"allow": "let through", "quarantine": "held, out of reach", "block": "refused"}[case.action.value]
     return f"{done} (shadow mode: nothing is held)" if case.mode == "shadow" else done
 

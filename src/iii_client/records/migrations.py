@@ -50,6 +50,8 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         "ALTER TABLE encounter ADD COLUMN guard TEXT NOT NULL DEFAULT ''",
         # The service's name for its answer: a dispute refers to it.
         "ALTER TABLE encounter ADD COLUMN confirm_id TEXT NOT NULL DEFAULT ''",
+        # Whether the item was in the storage already, so that refusing it put nothing out of reach.
+        "ALTER TABLE encounter ADD COLUMN stored INTEGER NOT NULL DEFAULT 0",
         # Whether it counts in the budgets of filter hits: the test picture and a bypassed filter do not.
         "ALTER TABLE encounter ADD COLUMN counts INTEGER NOT NULL DEFAULT 1",
         "ALTER TABLE encounter_hit ADD COLUMN frame INTEGER NOT NULL DEFAULT 0",

@@ -96,13 +96,23 @@ def clock_of(case: Case) -> Clock | None:
     if case.outcome is not Outcome.MATCHED:
         matched = (f.at for f in case.follow_ups if f.outcome == Outcome.MATCHED.value)
         known_at = next(matched, case.at)
-    # Refused or held at the upload: users never reached it.
-    held_at = case.at if case.action is not Action.ALLOW else None
     return Clock(
         known_at=known_at,
-        out_of_reach_at=held_at or case.when(FollowUpKind.REMOVED, FollowUpKind.PURGED),
+        out_of_reach_at=_out_of_reach_at(case),
         told_at=case.when(FollowUpKind.REPORTED),
     )
+
+
+def _out_of_reach_at(case: Case) -> datetime | None:
+    """Since when users cannot reach it."""
+    # Refused or held at the upload, users never reached it; what was stored is there until it is removed.
+    since = None if case.stored or case.action is Action.ALLOW else case.at
+    for step in case.follow_ups:
+        if step.kind == FollowUpKind.RESTORED:
+            since = None
+        elif step.kind in (FollowUpKind.REMOVED, FollowUpKind.PURGED):
+            since = since or step.at
+    return since
 
 
 def cases_for_review(tx: Transaction, *, limit: int = 10_000) -> tuple[tuple[Case, WaitsFor], ...]:

@@ -19,6 +19,7 @@ from iii_client.model import (
     Outcome,
     Reason,
     Receipt,
+    UploadContext,
 )
 from iii_client.records import Store
 from iii_client.records.cases import find_encounter, load_case
@@ -148,6 +149,28 @@ def test_the_clock_of_what_was_refused_or_held_has_stopped(store: Store, record:
         clocks = [clock for _, clock in matches_with_clocks(tx)]
     assert [clock.out_of_reach_at for clock in clocks] == [NOON, NOON]
     assert not any(clock.is_overdue(now=LATER) for clock in clocks)
+
+
+def test_what_was_found_in_the_storage_is_reachable_until_it_is_removed(store: Store, record: Record) -> None:
+    """A scan of stored files orders a block; nobody has carried it out yet."""
+    encounter_id = record(action=Action.BLOCK, context=UploadContext(stored=True)).encounter_id
+    with store.transaction() as tx:
+        ((_, clock),) = matches_with_clocks(tx)
+        assert clock.out_of_reach_at is None
+        add_follow_up(tx, encounter_id, FollowUpKind.HELD, now=NOON)
+        add_follow_up(tx, encounter_id, FollowUpKind.REMOVED, now=NOON + timedelta(hours=1))
+        ((_, clock),) = matches_with_clocks(tx)
+    assert clock.out_of_reach_at == NOON + timedelta(hours=1)
+
+
+def test_what_was_put_back_is_reachable_again(store: Store, record: Record) -> None:
+    encounter_id = record(action=Action.BLOCK).encounter_id
+    with store.transaction() as tx:
+        add_follow_up(tx, encounter_id, FollowUpKind.RESTORED, now=NOON + timedelta(hours=1))
+        ((_, clock),) = matches_with_clocks(tx)
+        assert clock.is_overdue(now=LATER)
+        decide(tx, encounter_id, innocent=True, by=ALICE, now=LATER)
+        assert matches_with_clocks(tx) == ()
 
 
 def test_the_clock_of_what_users_can_reach_runs_until_it_is_removed(store: Store, record: Record) -> None:
