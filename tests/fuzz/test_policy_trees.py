@@ -14,9 +14,15 @@ from iii_client.model import Mode
 
 #: Words that lead into the reader, and some that do not.
 WORDS = (
-    st.sampled_from("rules matches routes near_bits blocking_categories quarantine_categories shadow".split())
-    | st.sampled_from("name sources lists categories hashes within_bits action at_most".split())
-    | st.sampled_from("matched_exact service_timeout unconfirmed_deferred block quarantine allow".split())
+    st.sampled_from(
+        ["rules", "matches", "routes", "near_bits", "blocking_categories", "quarantine_categories", "shadow"]
+    )
+    | st.sampled_from(
+        ["name", "sources", "lists", "categories", "hashes", "within_bits", "action", "at_most"]
+    )
+    | st.sampled_from(
+        ["matched_exact", "service_timeout", "unconfirmed_deferred", "block", "quarantine", "allow"]
+    )
     | st.text(max_size=5)
 )
 LEAVES = WORDS | st.integers(-5, 40) | st.booleans() | st.floats(allow_nan=False)
