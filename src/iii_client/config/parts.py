@@ -99,7 +99,7 @@ class OutboxConfig:
     """How unconfirmed items are asked about later.
 
     Attributes:
-        calls_per_s: most calls to the service a second while draining, on one host.
+        calls_per_s: most calls to the service a second while draining, of all drainers of one outbox.
         max_pending_h: after so many hours without an answer a person takes over, with an alarm.
     """
 

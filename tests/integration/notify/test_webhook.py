@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,7 @@ from iii_client.model import AlarmRaised, Notice
 from iii_client.notify import WebhookCourier, make_couriers
 from iii_client.notify.webhook import encode_notice, sign
 
+ROOT = Path(__file__).parents[3]
 KEY = Secret("a key of the tests, long enough")
 NOTICE = Notice(
     id="n-1", message=AlarmRaised(alarm="flood", detail="Sehen Sie nach: ü.", at=NOON), attempts=1
@@ -80,6 +82,25 @@ def test_a_signed_notice_arrives_and_any_2xx_has_taken_it(code: int) -> None:
     expected = hmac.new(KEY.reveal().encode(), f"{timestamp}.".encode() + body, hashlib.sha256).hexdigest()
     assert headers["iii-signature"] == f"v1={expected}"
     assert "authorization" not in headers
+
+
+def test_the_snippet_of_the_reference_verifies_what_is_sent_and_nothing_else() -> None:
+    page = (ROOT / "docs/reference/outbox.md").read_text(encoding="utf-8")
+    names: dict[str, Any] = {}
+    exec(page.split("```python\n")[1].split("```")[0], names)
+    verify = names["verify"]
+    with application(status(204)) as (url, taken):
+        courier(url).deliver(NOTICE)
+    ((lowered, body),) = taken
+    headers = {name: lowered[name.lower()] for name in ("III-Timestamp", "III-Signature")}
+    key, now = KEY.reveal(), NOON.timestamp
+
+    assert verify(headers, body, key, now=now)
+    assert not verify(headers, body + b" ", key, now=now)
+    assert not verify(headers, body, key + "x", now=now)
+    assert not verify(headers, body, key, now=lambda: now() + 301), "old"
+    assert not verify({**headers, "III-Timestamp": str(int(now()) + 1)}, body, key, now=now)
+    assert not verify({**headers, "III-Timestamp": "x"}, body, key, now=now)
 
 
 def test_the_signature_depends_on_key_time_and_body() -> None:
