@@ -4,7 +4,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,6 +45,9 @@ class DyingStore:
             yield tx
         if self._seen == self._number:
             os.kill(os.getpid(), signal.SIGKILL)
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        return self._store.reading()
 
     def close(self) -> None:
         self._store.close()

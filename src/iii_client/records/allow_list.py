@@ -58,7 +58,7 @@ class AllowList:
         """
         if not digests:
             return frozenset()
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             return frozenset(
                 digest
                 for digest in digests

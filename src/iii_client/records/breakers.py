@@ -43,12 +43,13 @@ class Breakers:
         Raises:
             RecordError: the store refused.
         """
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             state = _read(tx, endpoint)
-            result, after = step(state)
-            if after == state:
-                return result
-            # Somebody may have changed it since, on PostgreSQL: read again under the row's lock.
+        result, after = step(state)
+        if after == state:
+            return result
+        with self._store.transaction() as tx:
+            # Somebody may have changed it since: read again under the row's lock.
             state = _lock(tx, endpoint, now=self._clock())
             result, after = step(state)
             self._write(tx, endpoint, state, after)
@@ -60,7 +61,7 @@ class Breakers:
         Raises:
             RecordError: the store refused.
         """
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             rows = tx.query(f"SELECT endpoint, {_COLUMNS} FROM breaker ORDER BY endpoint")  # noqa: S608
         return {endpoint: _state(*row) for endpoint, *row in rows}
 

@@ -62,7 +62,7 @@ class HitBudgets:
         }
         names = [""] * len(hits)
         if found:
-            with self._store.transaction() as tx:
+            with self._store.reading() as tx:
                 usage = _usage(tx, list(found.values()), self._config, now=self._clock())
             for index, name in zip(found, used_up(list(found.values()), usage, self._config), strict=True):
                 names[index] = name

@@ -37,7 +37,7 @@ def look_over(store: Store, *, now: datetime) -> Overview:
     Raises:
         RecordError: the store refused.
     """
-    with store.transaction() as tx:
+    with store.reading() as tx:
         ((notices,),) = tx.query(
             "SELECT count(*) FROM notice WHERE state = :state", state=NoticeState.PENDING.value
         )

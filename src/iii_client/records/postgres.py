@@ -74,6 +74,22 @@ class PostgresStore:
         except SQLAlchemyError as error:
             raise _refused(error) from None
 
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """For questions only. Rolled back when the block ends.
+
+        Raises:
+            RecordError: PostgreSQL refused or cannot be reached.
+        """
+        from sqlalchemy.exc import SQLAlchemyError
+
+        try:
+            with self._connected().connect() as connection:
+                yield _PostgresTransaction(connection)
+                connection.rollback()
+        except SQLAlchemyError as error:
+            raise _refused(error) from None
+
     def close(self) -> None:
         """Close the pool's idle connections; they are opened again on use."""
         if self._engine is not None and self._pid == os.getpid():

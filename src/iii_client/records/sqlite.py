@@ -44,17 +44,32 @@ class SqliteStore:
         Raises:
             RecordError: SQLite refused (disk full, read-only, locked too long, damaged).
         """
+        with self._begun("BEGIN IMMEDIATE") as connection:
+            yield _SqliteTransaction(connection)
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def reading(self) -> Iterator[Transaction]:
+        """For questions only: one view of what was committed, without waiting for a writer (WAL).
+
+        Raises:
+            RecordError: SQLite refused (not a database, damaged, not readable).
+        """
+        with self._begun("BEGIN") as connection:
+            yield _SqliteTransaction(connection)
+
+    @contextmanager
+    def _begun(self, begin: str) -> Iterator[sqlite3.Connection]:
+        """A transaction that is rolled back unless it was committed inside."""
         try:
             connection = self._connection()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(begin)
             try:
-                yield _SqliteTransaction(connection)
-                connection.execute("COMMIT")
-            except BaseException:
+                yield connection
+            finally:
                 # A full disk makes SQLite roll back by itself.
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-                raise
         except (sqlite3.Error, OSError) as error:
             raise _refused(error) from error
 

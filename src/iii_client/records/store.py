@@ -44,6 +44,15 @@ class Store(Protocol):
         """
         ...
 
+    def reading(self) -> AbstractContextManager[Transaction]:
+        """For questions only: one consistent view, which on SQLite waits for no writer. Nothing is kept of
+        what is changed in it.
+
+        Raises:
+            RecordError: as `transaction`.
+        """
+        ...
+
     def close(self) -> None:
         """Close this thread's connection; the next use opens another."""
         ...

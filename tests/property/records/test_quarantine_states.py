@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -66,6 +66,9 @@ class DyingStore:
             raise Died
         with self._store.transaction() as tx:
             yield tx
+
+    def reading(self) -> AbstractContextManager[Transaction]:
+        return self._store.reading()
 
     def close(self) -> None:
         self._store.close()

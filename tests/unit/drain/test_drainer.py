@@ -312,6 +312,9 @@ def test_a_crash_between_asking_and_settling_asks_again_and_has_effects_once(
                 raise RecordError("gone")
             return store.transaction()
 
+        def reading(self) -> Any:
+            return store.reading()
+
         def close(self) -> None:
             store.close()
 

@@ -176,6 +176,8 @@ def test_items_without_a_hit_touch_no_database(tmp_path: Path) -> None:
         def transaction(self) -> None:
             raise AssertionError("an innocent file must not cost a transaction")
 
+        reading = transaction
+
         def close(self) -> None: ...
 
     budgets = HitBudgets(

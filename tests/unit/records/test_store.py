@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -84,6 +85,38 @@ def test_a_refused_statement_names_no_value(store: Store) -> None:
         assert secret not in str(chain)
         chain = chain.__cause__
     assert caught.value.hint
+
+
+def test_reading_sees_what_is_committed_keeps_nothing_and_is_refused_by_name(store: Store) -> None:
+    add(store, "parent")
+    with store.reading() as tx:
+        assert tx.query("SELECT name, amount FROM tally") == [("parent", 1)]
+        tx.execute("DELETE FROM tally")
+    assert tally(store) == [("parent", 1)]
+    with pytest.raises(RecordError), store.reading() as tx:
+        tx.query("SELECT nothing FROM nowhere")
+    assert tally(store) == [("parent", 1)], "the store goes on after a refusal"
+
+
+def test_reading_waits_for_no_writer(store: Store) -> None:
+    add(store, "parent")
+    writing, done = threading.Event(), threading.Event()
+
+    def write() -> None:
+        with store.transaction() as tx:
+            tx.execute("UPDATE tally SET amount = 99")
+            writing.set()
+            done.wait(20)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert writing.wait(20)
+    started_s = time.monotonic()
+    with store.reading() as tx:
+        assert tx.query("SELECT amount FROM tally") == [(1,)]
+    assert time.monotonic() - started_s < 2
+    done.set()
+    writer.join()
 
 
 def test_writers_of_the_audit_log_get_an_order(store: Store) -> None:
