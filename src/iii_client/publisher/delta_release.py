@@ -43,7 +43,7 @@ def plan_release(work: Workshop, present: Present, hashes: SortedHashes, descrip
 
     Raises:
         ConfigurationError: a file of the present release is missing or damaged.
-        PublishError: the ledger is damaged, or more is withdrawn than a release can name.
+        PublishError: the ledger is damaged.
     """
     bundle = present_bundle(present, work.files)
     exact = work.near.without_held(hashes.exact)
@@ -62,7 +62,7 @@ def plan_release(work: Workshop, present: Present, hashes: SortedHashes, descrip
         allowed={a: allowed[s.name] // s.header.slices for a, s in sections.items()},
         near_ready=work.near.ready(hashes),
         near_pending=built != set(base.near),
-        withdrawn_changed=work.near.withdrawn(listed=hashes) != base.withdrawn,
+        withdrawn_changed=work.near.withdrawn_digests(listed=hashes) != set(base.withdrawn),
         described_changed=described != (base.coverage, base.mappings),
     )
     return Plan(bundle=bundle, missing=missing, allowed=allowed, state=state, base_due=base_reasons(state))

@@ -189,8 +189,21 @@ class NearLedger:
         Raises:
             PublishError: more than a release can name.
         """
+        digests = self.withdrawn_digests(values, listed=listed)
+        if len(digests) > MAX_WITHDRAWN:
+            raise PublishError(
+                f"{len(digests)} withdrawn hashes in near segments, a release names {MAX_WITHDRAWN} at most",
+                hint="Is a list missing, or half of it? Segments cannot change: hosts keep finding these, and "
+                "the service must answer 'withdrawn'. Publish deltas (--no-base) until it is clear.",
+            )
+        return tuple(sorted(digests))
+
+    def withdrawn_digests(
+        self, values: Iterable[HashValue] | None = None, *, listed: SortedHashes
+    ) -> frozenset[bytes]:
+        """The same, however many they are."""
         asked = None if values is None else list(values)
-        digests = set()
+        digests: set[bytes] = set()
         for algorithm, publisher in self._publishers.items():
             if asked is None:
                 held = publisher.everything()
@@ -200,12 +213,7 @@ class NearLedger:
             still_listed = listed.near.get(algorithm, no_hashes())
             gone = fresh_hashes(held[~is_in(held, still_listed)], still_listed)
             digests |= {sha256(value.tobytes()).digest() for value in gone}
-        if len(digests) > MAX_WITHDRAWN:
-            raise PublishError(
-                f"{len(digests)} withdrawn hashes in near segments, a release names {MAX_WITHDRAWN} at most",
-                hint="The service answers about withdrawn hashes; name only the latest here.",
-            )
-        return tuple(sorted(digests))
+        return frozenset(digests)
 
     def _count_new(self, algorithm: Algorithm, values: Values) -> int:
         return len(self._publishers[algorithm].fresh(self._without_test_picture(algorithm, values)))
