@@ -53,17 +53,33 @@ def totals(tx: Transaction, *, since: str = "") -> Mapping[str, int]:
     return {name: int(amount) for name, amount in sorted(rows)}
 
 
+def in_background(work: Callable[[], None]) -> None:
+    """Do it in a thread of its own: a database that is locked lets it wait for seconds, and not an upload."""
+    try:
+        threading.Thread(target=work, name="iii-tallies", daemon=True).start()
+    except RuntimeError:  # no more threads may be started here
+        work()
+
+
 class Tallies:
     """Counts that are written in batches. Thread-safe; a forked child starts with none.
 
     Args:
         store: where to.
         clock: aware.
+        start: how a write that is due is begun.
     """
 
-    def __init__(self, store: Store, *, clock: Callable[[], datetime] = utc_now) -> None:
+    def __init__(
+        self,
+        store: Store,
+        *,
+        clock: Callable[[], datetime] = utc_now,
+        start: Callable[[Callable[[], None]], None] = in_background,
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._start = start
         self._pending = _Pending(clock())
 
     def count(self, name: str, amount: int = 1) -> None:
@@ -76,8 +92,11 @@ class Tallies:
             waited_s = (now - pending.since).total_seconds()
             # A clock that was set back would otherwise hold them for as long.
             due = pending.events >= FLUSH_AT or not 0 <= waited_s < FLUSH_AFTER_S
+            if due:
+                # Not due again before it was tried.
+                pending.events, pending.since = 0, now
         if due:
-            self.flush()
+            self._start(self.flush)
 
     def scanned(self, decision: Decision, *, seconds: float, recalled: bool) -> None:  # noqa: ARG002
         """Count one item by what was found. Fits `protocols.Observer`."""
