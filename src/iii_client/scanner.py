@@ -10,43 +10,24 @@ reason, or a decision that says it was not recorded. Only construction raises. O
 the filter. Thread-safe. Nothing leaves the process for an item without a filter hit.
 """
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import BinaryIO, Self
 
+from iii_client.checking import Checker
 from iii_client.config import Config, Limits
 from iii_client.content import Content
-from iii_client.decide import TablePolicy, judge
-from iii_client.errors import FilterError, RecordError
-from iii_client.filters import BypassFilter
-from iii_client.filters.views import Orientation
-from iii_client.fingerprint import RECIPES, FingerprintBuilder, HashingPool, build_fingerprint, warm_up
-from iii_client.model import (
-    ANONYMOUS,
-    NO_RELEASE,
-    Action,
-    Decision,
-    Fingerprint,
-    Freshness,
-    LookUp,
-    Mode,
-    Outcome,
-    Reason,
-    Receipt,
-    Recipe,
-    Recorded,
-    ReleaseId,
-    UploadContext,
-    Verdict,
+from iii_client.fingerprint import (
+    FingerprintBuilder,
+    HashingPool,
+    build_fingerprint,
+    early_sha256,
+    warm_up,
 )
-from iii_client.protocols import Confirmer, FilterSource, MembershipFilter, Policy, Recorder
-from iii_client.records import StateRecorder
-from iii_client.service import confirm_items, make_confirmer
-from iii_client.updates import FilterStore, LiveFilter
-
-logger = logging.getLogger(__name__)
+from iii_client.model import ANONYMOUS, Decision, Fingerprint, Recipe, Remembered, UploadContext
+from iii_client.parts import Closable, Parts
+from iii_client.protocols import Memory, Observer
 
 ScanInput = Content | bytes | os.PathLike[str] | BinaryIO
 
@@ -63,70 +44,65 @@ class Scanner:
     """Hashes locally, looks up locally, confirms probable hits, decides, and writes down what matters.
 
     Args:
-        filters: hands out the current filter.
-        confirmer: asks the service.
-        policy: turns verdicts into actions.
-        recorder: stores every decision that is not a plain "no match".
-        mode: SHADOW allows everything and says what it would have done.
+        checker: decides about what was hashed.
         recipe: how to hash.
         limits: what is read and decoded at most.
-        send_own_hash: whether a picture's own perceptual hash, near a listed one, may be sent.
+        memory: remembers the fingerprints of bytes that were seen before.
+        closing: what `close` closes.
     """
 
     def __init__(
         self,
+        checker: Checker,
         *,
-        filters: FilterSource,
-        confirmer: Confirmer,
-        policy: Policy,
-        recorder: Recorder,
-        mode: Mode,
         recipe: Recipe,
         limits: Limits,
-        send_own_hash: bool = True,
+        memory: Memory | None = None,
+        closing: Sequence[Closable] = (),
     ) -> None:
-        self._filters = filters
-        self._confirmer = confirmer
-        self._policy = policy
-        self._recorder = recorder
-        self._mode = mode
+        self._checker = checker
         self._recipe = recipe
         self._limits = limits
-        self._send_own_hash = send_own_hash
+        self._memory = memory
+        self._closing = tuple(closing)
 
     @classmethod
-    def from_env(cls) -> Self:
+    def from_env(cls, *, observers: Sequence[Observer] = ()) -> Self:
         """Build from `III_*` environment variables (see `iii_client.config`).
+
+        Args:
+            observers: are told of every decision, e.g. `PrometheusObserver()`.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        return cls.from_config(Config.from_env())
+        return cls.from_config(Config.from_env(), observers=observers)
 
     @classmethod
-    def from_config(cls, config: Config) -> Self:
+    def from_config(cls, config: Config, *, observers: Sequence[Observer] = ()) -> Self:
         """Build with the library's own parts.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        confirmer = make_confirmer(config.service)
-        filters: FilterSource = (
-            _FixedFilter(BypassFilter(confirmer.supports))
-            if config.filter.bypassed
-            else LiveFilter(
-                FilterStore(config.state_dir), orientations=tuple(map(Orientation, config.filter.views))
-            )
-        )
+        return cls.from_parts(Parts.from_config(config), observers=observers)
+
+    @classmethod
+    def from_parts(
+        cls, parts: Parts, *, counts_hits: bool = True, observers: Sequence[Observer] = ()
+    ) -> Self:
+        """Build over parts that others use, too.
+
+        Args:
+            counts_hits: False where a person scans what is stored: a folder full of finds must not use up
+                the budgets of the uploads.
+        """
         return cls(
-            filters=filters,
-            confirmer=confirmer,
-            policy=TablePolicy(config.policy),
-            recorder=StateRecorder.in_directory(config.state_dir),
-            mode=config.mode,
-            recipe=RECIPES[config.recipe],
-            limits=config.limits,
-            send_own_hash=config.service.send_own_hash,
+            parts.checker(counts_hits=counts_hits, observers=observers),
+            recipe=parts.recipe,
+            limits=parts.config.limits,
+            memory=parts.cache,
+            closing=parts.closing,
         )
 
     def scan(self, content: ScanInput, *, context: UploadContext = ANONYMOUS) -> Decision:
@@ -137,7 +113,7 @@ class Scanner:
                 handed back open and at its old position).
             context: where it came from; kept locally.
         """
-        (decision,) = self._check([self.fingerprint(content)], [context])
+        (decision,) = self._checker.check([self._see(_as_content(content))], [context])
         return decision
 
     def scan_many(self, items: Iterable[ScanItem], *, jobs: int = 1) -> Iterator[tuple[ScanItem, Decision]]:
@@ -149,8 +125,11 @@ class Scanner:
         with HashingPool(jobs=jobs, recipe=self._recipe, limits=self._limits) as pool:
             for batch in pool.batches(items, lambda item: item.content):
                 scanned = [item for item, _ in batch]
-                decisions = self._check([found for _, found in batch], [item.context for item in scanned])
-                yield from zip(scanned, decisions, strict=True)
+                yield from zip(
+                    scanned,
+                    self.check([found for _, found in batch], contexts=[item.context for item in scanned]),
+                    strict=True,
+                )
 
     def fingerprint(self, content: ScanInput) -> Fingerprint:
         """Hash one item; no filter, no network."""
@@ -174,19 +153,18 @@ class Scanner:
         """
         if contexts and len(contexts) != len(fingerprints):
             raise ValueError(f"{len(fingerprints)} fingerprints and {len(contexts)} contexts")
-        return self._check(fingerprints, contexts or [ANONYMOUS] * len(fingerprints))
+        seen = [Remembered(fingerprint=fingerprint) for fingerprint in fingerprints]
+        return self._checker.check(seen, contexts or [ANONYMOUS] * len(fingerprints))
 
     def warm_up(self) -> None:
         """Pay the first scan's costs (imports, tables, opening the filter) now."""
         warm_up()
-        self._current_filter()
+        self._checker.current_filter()
 
     def close(self) -> None:
         """Release this thread's handles. The scanner opens them again if it is used again."""
-        for part in (self._recorder, self._confirmer):
-            close = getattr(part, "close", None)
-            if close is not None:
-                close()
+        for part in self._closing:
+            part.close()
 
     def __enter__(self) -> Self:
         return self
@@ -194,97 +172,16 @@ class Scanner:
     def __exit__(self, *exc_info: object) -> None:
         self.close()
 
-    # --- the steps, in their order ----------------------------------------------------------------------
-
-    def _check(
-        self, fingerprints: Sequence[Fingerprint], contexts: Sequence[UploadContext]
-    ) -> tuple[Decision, ...]:
-        release, found, filter_reasons = self._look_up(fingerprints)
-        hits = [look_up.candidates for look_up in found]
-        confirmations = confirm_items(hits, self._confirmer, send_own_hash=self._send_own_hash)
-        return tuple(
-            self._decide(
-                judge(
-                    fingerprint,
-                    candidates=look_up.candidates,
-                    confirmation=confirmation,
-                    release=release,
-                    filter_reasons=(*filter_reasons, *look_up.reasons),
-                ),
-                context,
-            )
-            for fingerprint, look_up, confirmation, context in zip(
-                fingerprints, found, confirmations, contexts, strict=True
-            )
+    def _see(self, content: Content) -> Remembered:
+        """The fingerprint, remembered or made: a re-upload costs one digest."""
+        sha256 = early_sha256(content) if self._memory is not None else None
+        if self._memory is not None and sha256 is not None:
+            known = self._memory.recall(sha256, recipe=self._recipe.id)
+            if known is not None:
+                return known
+        return Remembered(
+            fingerprint=build_fingerprint(content, recipe=self._recipe, limits=self._limits, sha256=sha256)
         )
-
-    def _look_up(
-        self, fingerprints: Sequence[Fingerprint]
-    ) -> tuple[ReleaseId, tuple[LookUp, ...], tuple[Reason, ...]]:
-        membership = self._current_filter()
-        if membership is None:
-            return NO_RELEASE, (LookUp(),) * len(fingerprints), (Reason.NO_FILTER,)
-        reasons: tuple[Reason, ...] = ()
-        if isinstance(membership, BypassFilter):
-            reasons = (Reason.FILTER_BYPASSED,)
-        elif membership.freshness is Freshness.EXPIRED:
-            # An expired filter still finds what it knew; only its silence proves nothing any more.
-            reasons = (Reason.FILTER_EXPIRED,)
-        return membership.release, membership.look_up(fingerprints), reasons
-
-    def _current_filter(self) -> MembershipFilter | None:
-        try:
-            return self._filters.current()
-        except FilterError as error:
-            logger.warning("no usable filter: %s %s", error, error.hint)
-            return None
-
-    def _decide(self, verdict: Verdict, context: UploadContext) -> Decision:
-        ruling = self._policy.rule(verdict, context)
-        decision = Decision(
-            action=ruling.action if self._mode is Mode.ENFORCE else Action.ALLOW,
-            ruled=ruling.action,
-            rule=ruling.rule,
-            verdict=verdict,
-            mode=self._mode,
-        )
-        return self._record(decision, context) if _is_remarkable(verdict) else decision
-
-    def _record(self, decision: Decision, context: UploadContext) -> Decision:
-        try:
-            receipt, recorded = self._recorder.record(decision, context), Recorded.RECORDED
-        except RecordError as error:
-            # The ruled action stays in force: an upload is never let through because a disk is full.
-            logger.error(  # noqa: TRY400 - a traceback would carry paths and values
-                "a decision could not be recorded: %s %s", error, error.hint
-            )
-            receipt, recorded = Receipt(encounter_id=""), Recorded.FAILED
-        return replace(
-            decision,
-            encounter_id=receipt.encounter_id,
-            case_reference=receipt.case_reference,
-            recorded=recorded,
-        )
-
-
-def _is_remarkable(verdict: Verdict) -> bool:
-    """Whether a verdict is kept as an encounter: anything but a plain "no match".
-
-    A filter hit that the service denied is kept too: false candidates are counted and published. Under a
-    bypassed filter every picture is a candidate, which says nothing.
-    """
-    false_candidate = bool(verdict.candidates) and Reason.FILTER_BYPASSED not in verdict.reasons
-    return verdict.outcome is not Outcome.NO_MATCH or false_candidate
-
-
-class _FixedFilter:
-    """A filter source that always hands out the same filter."""
-
-    def __init__(self, membership: MembershipFilter) -> None:
-        self._membership = membership
-
-    def current(self) -> MembershipFilter:
-        return self._membership
 
 
 def _as_content(content: ScanInput) -> Content:

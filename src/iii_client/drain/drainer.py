@@ -111,7 +111,10 @@ class Drainer:
             parts.policy,
             config=parts.config.outbox,
             hashes_per_call=1 if service.protocol == "v1" else BATCH,
+            shield=parts.shielded,
             couriers=(*make_couriers(parts.config.notify), *couriers),
+            releaser=parts.quarantine,
+            allow_list=parts.allow_list,
             send_own_hash=service.send_own_hash,
         )
 
