@@ -55,6 +55,23 @@ def settle(tx: Transaction, settlements: Sequence[Settlement], *, now: datetime)
     return taken
 
 
+def release_if_answered(tx: Transaction, encounter_id: str, *, now: datetime) -> bool:
+    """Order the release of what is being held, if a late answer allowed it before it was. Whether it did.
+
+    A file is held after its decision is recorded, and in between a drainer may have been quicker: the order
+    that it gave found nothing held.
+    """
+    latest = tx.query(
+        "SELECT action FROM follow_up WHERE encounter_id = :id AND kind = 'late_answer'"
+        " ORDER BY at DESC, id DESC LIMIT 1",
+        id=encounter_id,
+    )
+    if latest != [(Action.ALLOW.value,)]:
+        return False
+    add_notice(tx, ReleaseHeld(encounter_id=encounter_id, at=now), now=now)
+    return True
+
+
 def _confirm_hits(tx: Transaction, answer: Settlement) -> None:
     for match in answer.verdict.matches:
         tx.execute(

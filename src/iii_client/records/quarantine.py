@@ -33,6 +33,7 @@ from iii_client.records.held import (
     unfinished,
 )
 from iii_client.records.key_file import KeyFile
+from iii_client.records.late_answers import release_if_answered
 from iii_client.records.operators import Operators
 from iii_client.records.places import AlreadyThereError, NotThereError
 from iii_client.records.quarantine_check import Problem, problems_in
@@ -84,12 +85,12 @@ class Quarantine:
 
     def list(self, *, live_only: bool = True) -> tuple[Held, ...]:
         """Held files, oldest first."""
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             return list_held(tx, live_only=live_only)
 
     def find(self, reference: str) -> tuple[Held, ...]:
         """By held id, encounter id or case reference."""
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             return find_held(tx, reference)
 
     # --- acts -------------------------------------------------------------------------------------------
@@ -127,6 +128,9 @@ class Quarantine:
             held = self._seal(content, encounter_id, origin, move=move, by=by)
         if move:
             self._delete_original(held)
+        if by is None:
+            with self._store.transaction() as tx:
+                release_if_answered(tx, encounter_id, now=self._clock())
         return held.id
 
     def restore(self, held_id: str, *, by: Operators, to: str = "") -> str:
@@ -144,7 +148,7 @@ class Quarantine:
             AlreadyThereError: there is a file; it was left as it is, and the other one is still held.
             RecordError: it is not held, under legal hold, damaged, has no origin, or cannot be written.
         """
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             held = get_held(tx, held_id)
         target = to or held.origin
         if not target:
@@ -179,7 +183,7 @@ class Quarantine:
         Raises:
             RecordError: one could not be purged; those before it were.
         """
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             due = due_for_purge(tx, now=self._clock())
         for held in due:
             self.purge(held.id, by=by)
@@ -216,7 +220,7 @@ class Quarantine:
         Returns:
             How many were finished; those that failed are logged and stay.
         """
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             since = self._clock() - timedelta(seconds=interrupted_after_s)
             found = unfinished(tx, untouched_since=since)
         done = 0
