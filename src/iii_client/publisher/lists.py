@@ -12,7 +12,7 @@ The reader is strict, streams, and names line and column of a fault, never the h
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from itertools import groupby
+from functools import lru_cache
 from typing import TextIO
 
 from iii_client.errors import ConfigurationError
@@ -74,10 +74,18 @@ def read_csv(file: TextIO, *, on_bad_row: OnBadRow = refuse_bad_row) -> Iterator
     Raises:
         ConfigurationError: the file is no such list: no header, broken quoting, an endless line, not UTF-8.
     """
-    for _, rows in groupby(_read_rows(file, on_bad_row), key=lambda entry: replace(entry, categories=())):
-        first, *others = rows
-        categories = (*first.categories, *(c for row in others for c in row.categories))
-        yield replace(first, categories=tuple(dict.fromkeys(categories)))
+    pending: ListEntry | None = None
+    for entry in _read_rows(file, on_bad_row):
+        if pending is None:
+            pending = entry
+        elif _differ_in_category_alone(pending, entry):
+            categories = dict.fromkeys((*pending.categories, *entry.categories))
+            pending = replace(pending, categories=tuple(categories))
+        else:
+            yield pending
+            pending = entry
+    if pending is not None:
+        yield pending
 
 
 def write_csv(entries: Iterable[ListEntry], file: TextIO, *, with_items: bool = False) -> None:
@@ -91,6 +99,7 @@ def write_csv(entries: Iterable[ListEntry], file: TextIO, *, with_items: bool = 
             writer.writerow((*named, category.scheme, category.code, *item))
 
 
+@lru_cache(maxsize=4096)
 def check_name(text: str) -> str | None:
     """What is wrong with the name of a list, source, scheme, code or item; None when nothing is."""
     if not text:
@@ -98,6 +107,15 @@ def check_name(text: str) -> str | None:
     if len(text) > MAX_NAME or not text.isprintable() or text != text.strip():
         return f"must be at most {MAX_NAME} printable characters, not padded"
     return None
+
+
+def _differ_in_category_alone(one: ListEntry, other: ListEntry) -> bool:
+    return one.hash == other.hash and (one.quality, one.list_name, one.source, one.item) == (
+        other.quality,
+        other.list_name,
+        other.source,
+        other.item,
+    )
 
 
 def _read_rows(file: TextIO, on_bad_row: OnBadRow) -> Iterator[ListEntry]:

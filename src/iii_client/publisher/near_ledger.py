@@ -193,7 +193,7 @@ class NearLedger:
         if len(digests) > MAX_WITHDRAWN:
             raise PublishError(
                 f"{len(digests)} withdrawn hashes in near segments, a release names {MAX_WITHDRAWN} at most",
-                hint="Is a list missing, or half of it? Segments cannot change: hosts keep finding these, and "
+                hint="Is a list missing, or half of it? Segments cannot change: hosts find these, and "
                 "the service must answer 'withdrawn'. Publish deltas (--no-base) until it is clear.",
             )
         return tuple(sorted(digests))
