@@ -8,8 +8,8 @@ import pytest
 
 from iii_client.config import Limits
 from iii_client.content import IN_MEMORY_MAX_BYTES, Content
-from iii_client.fingerprint import RECIPES, build_fingerprint, early_sha256
-from iii_client.model import Algorithm, HashValue
+from iii_client.fingerprint import RECIPES, FingerprintBuilder, build_fingerprint, early_sha256
+from iii_client.model import Algorithm, Fingerprint, HashValue
 
 RECIPE, LIMITS = RECIPES["fast"], Limits()
 
@@ -29,6 +29,22 @@ def test_what_is_too_large_to_be_read_twice_is_left_alone() -> None:
 def test_what_cannot_be_read_is_left_to_the_fingerprint(tmp_path: Path) -> None:
     assert early_sha256(Content.from_path(tmp_path / "nothing")) is None
     assert early_sha256(Content.from_path(tmp_path)) is None
+
+
+def test_an_upload_that_streams_in_is_not_decoded_when_its_bytes_are_known() -> None:
+    data = b"x" * 1000
+    known = build_fingerprint(Content.from_bytes(b"y"), recipe=RECIPE, limits=LIMITS)
+    asked: list[HashValue] = []
+
+    def recall(sha256: HashValue) -> Fingerprint | None:
+        asked.append(sha256)
+        return known if len(asked) == 1 else None
+
+    for expected in (known, build_fingerprint(Content.from_bytes(data), recipe=RECIPE, limits=LIMITS)):
+        builder = FingerprintBuilder(recipe=RECIPE, limits=LIMITS, recall=recall)
+        builder.update(data)
+        assert builder.finish() == expected
+    assert asked == [HashValue(algorithm=Algorithm.SHA256, value=hashlib.sha256(data).digest())] * 2
 
 
 @pytest.mark.parametrize("length", [1000, 300_000])
