@@ -8,7 +8,7 @@ import logging
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 from iii_client.errors import NotifyError, RecordError
 from iii_client.model import Notice, NoticeKind, ReleaseHeld
@@ -27,6 +27,8 @@ LEASE_S = 150.0
 RETRY_BASE_S, RETRY_MOST_S = 5.0, 3600.0
 #: What nobody took for so long is given up.
 GIVE_UP_AFTER = timedelta(days=3)
+#: How often that is looked for: it reads all that is undelivered.
+_GIVE_UP_EVERY = timedelta(hours=1)
 #: What was held and could not be given back so often is a matter for a person; it is still tried.
 RELEASE_ALARM_AFTER = 5
 #: Kinds of alarms.
@@ -83,6 +85,7 @@ class Delivery:
         self._releaser = releaser
         self._clock = clock
         self._chance = chance
+        self._next_give_up = datetime.min.replace(tzinfo=UTC)
         self._kinds = frozenset().union(*(courier.kinds for courier in couriers))
         if releaser is not None:
             self._kinds |= {NoticeKind.RELEASE}
@@ -162,9 +165,10 @@ class Delivery:
     def _give_up(self) -> int:
         # A release is never given up: it is somebody's innocent picture.
         kinds = self._kinds - {NoticeKind.RELEASE}
-        if not kinds:
-            return 0
         now = self._clock()
+        if not kinds or now < self._next_give_up:
+            return 0
+        self._next_give_up = now + _GIVE_UP_EVERY
         with self._store.transaction() as tx:
             count = give_up_notices(tx, kinds, older_than=now - GIVE_UP_AFTER)
             if count:

@@ -93,6 +93,7 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         ) STRICT
         """,
         "CREATE INDEX outbox_due ON outbox (state, next_attempt_ms)",
+        "CREATE INDEX outbox_age ON outbox (state, created_ms)",
         "CREATE INDEX outbox_of ON outbox (encounter_id)",
         # What the application is still to be told; `id` is the idempotency key of each message.
         """

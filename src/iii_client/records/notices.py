@@ -69,13 +69,13 @@ def lease_notices(
     if not wanted:
         return ()
     # The condition stands twice: on PostgreSQL a row that another one took while this waited for it is
-    # looked at again, and only the outer condition is.
+    # looked at again, and only the outer condition is. `|| ''`: see `outbox.lease`.
     rows = tx.query(
         "UPDATE notice SET lease_until_ms = :until, attempts = attempts + 1 WHERE id IN"  # noqa: S608
         " (SELECT id FROM notice WHERE state = 'pending' AND next_attempt_ms <= :now"
         f" AND lease_until_ms <= :now AND kind IN ({', '.join(f':{name}' for name in wanted)})"
         " ORDER BY next_attempt_ms, id LIMIT :limit)"
-        " AND state = 'pending' AND lease_until_ms <= :now"
+        " AND state || '' = 'pending' AND lease_until_ms <= :now"
         " RETURNING id, kind, body, attempts, created_ms",
         until=as_ms(now + timedelta(seconds=lease_s)),
         now=as_ms(now),

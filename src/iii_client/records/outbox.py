@@ -114,12 +114,13 @@ def lease(
     """
     one_at_a_time(tx)
     which = "encounter_id = :encounter_id" if encounter_id else "next_attempt_ms <= :now"
-    # The condition stands twice, because PostgreSQL looks again at the outer one alone after a wait.
+    # The condition stands twice, because PostgreSQL looks again at the outer one alone after a wait; and
+    # `|| ''` keeps SQLite from reading all that is pending for it, where it has the rows' ids already.
     rows = tx.query(
         "UPDATE outbox SET lease_until_ms = :until, lease_holder = :holder, attempts = attempts + 1"  # noqa: S608
         " WHERE id IN (SELECT id FROM outbox WHERE state = 'pending' AND lease_until_ms <= :now"
         f" AND {which} ORDER BY next_attempt_ms, id LIMIT :limit)"
-        " AND state = 'pending' AND lease_until_ms <= :now"
+        " AND state || '' = 'pending' AND lease_until_ms <= :now"
         " RETURNING id, encounter_id, item, created_ms, attempts",
         until=as_ms(now + timedelta(seconds=lease_s)),
         holder=holder,
@@ -193,7 +194,7 @@ def hand_over(
         "UPDATE outbox SET state = 'for_review', lease_until_ms = 0, lease_holder = '' WHERE id IN"  # noqa: S608
         f" (SELECT id FROM outbox WHERE state = 'pending' AND created_ms <= :since AND {which}"
         " ORDER BY created_ms, id LIMIT :limit)"
-        f" AND state = 'pending' AND {which} RETURNING encounter_id",
+        f" AND state || '' = 'pending' AND {which} RETURNING encounter_id",
         since=as_ms(waiting_since),
         limit=_HAND_OVER_AT_ONCE,
         **({"row_id": row_id, "holder": holder} if row_id else {"now": as_ms(now)}),
