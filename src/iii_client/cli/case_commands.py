@@ -35,7 +35,7 @@ def case(
     from iii_client.records.cases import find_encounter, load_case
     from iii_client.records.feedback import feedback_of
 
-    with open_state() as (_, store), store.transaction() as tx:
+    with open_state() as (_, store), store.reading() as tx:
         found = load_case(tx, find_encounter(tx, ref))
         messages = feedback_of(tx, found.encounter_id)
     if json:

@@ -99,11 +99,11 @@ def hold(
     origin = str(path.absolute()) if path is not None else file
     content = Content.from_path(path) if path is not None else Content.from_url(file)
     with _open() as (store, quarantine), content:
-        with store.transaction() as tx:
+        with store.reading() as tx:
             encounter_id = find_encounter(tx, case)
         held_id = quarantine.hold(content, encounter_id, origin, move=not copy, by=by)
         (held,) = quarantine.find(held_id)
-        with store.transaction() as tx:
+        with store.reading() as tx:
             seen = load_case(tx, encounter_id).sha256
     if seen and seen != held.sha256:
         err.print("[yellow]note:[/] these are not the bytes that were seen in this case")
@@ -141,7 +141,7 @@ def restore(
             quarantine.restore(held.id, by=by, to=str(path.absolute()) if path is not None else to)
             if json:
                 print_json_line(held_as_json(quarantine.find(held.id)[0]))
-        with store.transaction() as tx:
+        with store.reading() as tx:
             case = load_case(tx, found[0].encounter_id)
     if not json:
         out.print(f"{plural(len(found), 'file')} put back")

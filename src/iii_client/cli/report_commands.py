@@ -63,7 +63,7 @@ def hotline(
     from iii_client.records.hotline import hotline_report
     from iii_client.records.places import write_new
 
-    with open_state() as (config, store), store.transaction() as tx:
+    with open_state() as (config, store), store.reading() as tx:
         report = hotline_report(
             tx,
             find_encounter(tx, ref),

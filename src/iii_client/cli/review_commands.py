@@ -53,7 +53,7 @@ def list_cases(json: LinesOption = False) -> int:
     """List what waits for a person, the oldest first. Exit 3 when there is anything."""
     from iii_client.records.review import cases_for_review
 
-    with open_state() as (_, store), store.transaction() as tx:
+    with open_state() as (_, store), store.reading() as tx:
         found = cases_for_review(tx)
     now = datetime.now(UTC)
     if json:
@@ -108,7 +108,7 @@ def overdue(
     """
     from iii_client.records.review import matches_with_clocks
 
-    with open_state() as (_, store), store.transaction() as tx:
+    with open_state() as (_, store), store.reading() as tx:
         matches = matches_with_clocks(tx)
     now = datetime.now(UTC)
     shown = [

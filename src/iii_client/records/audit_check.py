@@ -14,7 +14,7 @@ from iii_client.records import places
 from iii_client.records.audit import entry_digest
 from iii_client.records.store import Row, Store, as_text
 
-#: Entries of one read. Each is a transaction of its own, so that a long check keeps no writer waiting.
+#: Entries of one read. Each is a view of its own, so that a long check keeps no old versions of rows alive.
 BATCH = 1000
 #: Longest file that is read as a head.
 _MAX_HEAD_BYTES = 4096
@@ -54,7 +54,7 @@ class AuditReport:
 
 def audit_head(store: Store) -> AuditHead:
     """Where the log ends now."""
-    with store.transaction() as tx:
+    with store.reading() as tx:
         ((seq, digest),) = tx.query("SELECT seq, digest FROM audit_head WHERE id = 1")
     return AuditHead(seq=int(seq), digest=digest)
 
@@ -85,7 +85,7 @@ def verify_audit(store: Store, *, exported: AuditHead | None = None) -> AuditRep
         return broken(max(seq, 1), "the last entry is not the one that the log's head names")
     if exported is not None and exported.seq > seq:
         return broken(seq + 1, "the log ends before the exported head: entries were cut off")
-    with store.transaction() as tx:
+    with store.reading() as tx:
         if (seq_now := tx.query("SELECT max(seq) FROM audit")[0][0] or 0) > head.seq:
             # Written since the walk began, or behind the head's back?
             ((head_now,),) = tx.query("SELECT seq FROM audit_head WHERE id = 1")
@@ -134,7 +134,7 @@ def read_head(address: str) -> AuditHead:
 
 
 def _read(store: Store, *, after: int, up_to: int) -> list[Row]:
-    with store.transaction() as tx:
+    with store.reading() as tx:
         return tx.query(
             "SELECT seq, at, kind, body, previous, digest FROM audit"
             " WHERE seq > :after AND seq <= :up_to ORDER BY seq LIMIT :batch",

@@ -15,7 +15,7 @@ from iii_client.errors import RecordError
 from iii_client.records.store import Store, Transaction, as_text
 
 COLUMNS = ("seq", "at", "kind", "case", "body", "previous", "digest")
-#: Entries of one read. Each is a transaction of its own, so that no writer waits for a long export.
+#: Entries of one read. Each is a view of its own, so that a slow reader of the export keeps nothing alive.
 BATCH = 500
 
 
@@ -34,7 +34,7 @@ def export_entries(
     """
     last = 0
     while True:
-        with store.transaction() as tx:
+        with store.reading() as tx:
             rows = tx.query(
                 "SELECT seq, at, kind, body, previous, digest FROM audit"
                 " WHERE seq > :last AND at >= :since ORDER BY seq LIMIT :batch",

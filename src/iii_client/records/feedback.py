@@ -112,7 +112,7 @@ def send_pending(
         confirmer: names an answer anew where none is known: one that came from the cache has no name.
         clock: aware.
     """
-    with store.transaction() as tx:
+    with store.reading() as tx:
         keys = [
             str(key)
             for (key,) in tx.query("SELECT id FROM feedback WHERE state = 'pending' ORDER BY created_at, id")
@@ -164,7 +164,7 @@ def _queue(
 
 
 def _message(store: Store, key: str, confirmer: Confirmer) -> Feedback:
-    with store.transaction() as tx:
+    with store.reading() as tx:
         ((encounter_id, kind, code, done_at),) = tx.query(
             "SELECT encounter_id, kind, code, done_at FROM feedback WHERE id = :id", id=key
         )

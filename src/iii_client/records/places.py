@@ -262,7 +262,7 @@ def _local_errors() -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise NotThereError("there is no such file") from None
+        raise NotThereError("there is no such file or place") from None
     except OSError as error:
         raise RecordError(
             f"a file cannot be read or written: {error.strerror or type(error).__name__}",
@@ -282,6 +282,6 @@ def _remote_errors() -> Iterator[None]:
             hint="Install the fsspec driver of the scheme, e.g. s3fs for s3://.",
         ) from None
     except FileNotFoundError:
-        raise NotThereError("there is no such file") from None
+        raise NotThereError("there is no such file or place") from None
     except Exception as error:  # the boundary to drivers, which raise types of their own
         raise RecordError(f"the storage refused: {type(error).__name__}") from error

@@ -88,7 +88,7 @@ def purge_records(
     kept: Counter[str] = Counter()
     deleted, last = 0, ("", "")
     while True:
-        with store.transaction() as tx:
+        with store.reading() if dry_run else store.transaction() as tx:
             rows = tx.query(
                 _NEXT_OF_UPLOADER if uploader_key else _NEXT,
                 before=as_text(older_than),

@@ -81,7 +81,7 @@ def find_withdrawn(
 
 
 def _acted_on(store: Store) -> list[Case]:
-    with store.transaction() as tx:
+    with store.reading() as tx:
         rows = tx.query("SELECT DISTINCT encounter_id FROM encounter_hit WHERE confirmed = 1")
         cases = [load_case(tx, encounter_id) for (encounter_id,) in rows]
     return [

@@ -1,5 +1,6 @@
 """Any order of holds, restores, purges, legal holds and crashes, against a model of a few dictionaries."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -75,6 +76,8 @@ class DyingStore:
 
 
 PICK = st.integers(0, 7)
+#: Runs of 25 steps; `III_TEST_QUARANTINE_RUNS=2000` for an hour of them.
+STATES = int(os.environ.get("III_TEST_QUARANTINE_RUNS", "12"))
 
 
 def live(states: "QuarantineStates") -> bool:
@@ -236,4 +239,4 @@ class QuarantineStates(RuleBasedStateMachine):
 
 
 TestQuarantineStates = QuarantineStates.TestCase
-TestQuarantineStates.settings = settings(max_examples=20, stateful_step_count=25, deadline=None)
+TestQuarantineStates.settings = settings(max_examples=STATES, stateful_step_count=25, deadline=None)
