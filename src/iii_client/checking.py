@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from iii_client.decide import judge
+from iii_client.decide import judge, review_only
 from iii_client.errors import FilterError, RecordError
 from iii_client.filters import BypassFilter
 from iii_client.model import (
@@ -116,8 +116,14 @@ class Checker:
         pinned = self._pin()
         found = self._look_up(pinned, seen)
         hits = [look_up.candidates for look_up in found]
-        budgets = self._exhausted_budgets(hits, contexts)
-        confirmations = self._confirm(seen, hits, budgets)
+        known_good = [
+            self._is_allow_listed(item.fingerprint) if item_hits else False
+            for item, item_hits in zip(seen, hits, strict=True)
+        ]
+        budgets = self._exhausted_budgets(
+            [() if good else item_hits for good, item_hits in zip(known_good, hits, strict=True)], contexts
+        )
+        confirmations = self._confirm(hits, known_good, budgets)
         decisions = tuple(
             self._record(
                 self._decide(
@@ -165,6 +171,8 @@ class Checker:
         elif membership.freshness is Freshness.EXPIRED:
             # An expired filter still finds what it knew; only its silence proves nothing any more.
             reasons = (Reason.FILTER_EXPIRED,)
+        elif membership.freshness is Freshness.STALE:
+            reasons = (Reason.FILTER_STALE,)
         return _Pinned(membership, membership.release, reasons)
 
     def _look_up(self, pinned: _Pinned, seen: Sequence[Remembered]) -> list[LookUp]:
@@ -194,16 +202,14 @@ class Checker:
 
     def _confirm(
         self,
-        seen: Sequence[Remembered],
         hits: Sequence[Sequence[Candidate]],
+        known_good: Sequence[bool],
         budgets: Sequence[str],
     ) -> tuple[Confirmation, ...]:
-        """Answers for each item; those that need none are not asked about."""
-        if not any(hits):
-            return (_NOT_ASKED,) * len(hits)
+        """Answers for each item. About those that are known to be good, or over a budget, nobody is asked."""
         held_back = [
-            self._reason_not_to_ask(item.fingerprint, item_hits, budget)
-            for item, item_hits, budget in zip(seen, hits, budgets, strict=True)
+            Reason.ALLOW_LISTED if good else Reason.DEFERRED if budget else None
+            for good, budget in zip(known_good, budgets, strict=True)
         ]
         asked = confirm_items(
             [() if reason else item_hits for reason, item_hits in zip(held_back, hits, strict=True)],
@@ -214,15 +220,6 @@ class Checker:
             Confirmation(answers=(Unanswered(hash=item_hits[0].hash, reason=reason),)) if reason else answer
             for answer, reason, item_hits in zip(asked, held_back, hits, strict=True)
         )
-
-    def _reason_not_to_ask(
-        self, fingerprint: Fingerprint, hits: Sequence[Candidate], budget: str
-    ) -> Reason | None:
-        if not hits:
-            return None
-        if self._is_allow_listed(fingerprint):
-            return Reason.ALLOW_LISTED
-        return Reason.DEFERRED if budget else None
 
     def _is_allow_listed(self, fingerprint: Fingerprint) -> bool:
         if self._allow_list is None:
@@ -236,9 +233,7 @@ class Checker:
     def _decide(self, verdict: Verdict, context: UploadContext, budget: str) -> Decision:
         ruling = self._policy.rule(verdict, context)
         mode = Mode.SHADOW if ruling.shadow else self._mode
-        # Held for a person, restorable, instead of refused: a bad list must not become mass deletion, and
-        # a flood must not open the door.
-        action = min(ruling.action, Action.QUARANTINE) if budget else ruling.action
+        action = review_only(ruling, guard=budget).action
         return Decision(
             action=action if mode is Mode.ENFORCE else Action.ALLOW,
             ruled=ruling.action,
@@ -249,7 +244,7 @@ class Checker:
         )
 
     def _record(self, decision: Decision, context: UploadContext) -> Decision:
-        if not _is_remarkable(decision.verdict):
+        if not _is_remarkable(decision):
             return decision
         try:
             receipt, recorded = self._recorder.record(decision, context), Recorded.RECORDED
@@ -281,7 +276,7 @@ class Checker:
 
     def _no_match_key(self, pinned: _Pinned) -> str:
         """What "no match" rests on beside the bytes and the recipe; empty when it must not be kept."""
-        if pinned.reasons:
+        if set(pinned.reasons) - {Reason.FILTER_STALE}:
             return ""
         return f"{pinned.release}/{self._policy.version}/{self._views}"
 
@@ -290,11 +285,13 @@ _NOTHING = LookUp()
 _NOT_ASKED = Confirmation()
 
 
-def _is_remarkable(verdict: Verdict) -> bool:
-    """Whether a verdict is kept as an encounter: anything but a plain "no match".
+def _is_remarkable(decision: Decision) -> bool:
+    """Whether a decision is kept as an encounter: any but that to let through a plain "no match".
 
     A filter hit that the service denied is kept too: false candidates are counted and published. Under a
     bypassed filter every picture is a candidate, which says nothing.
     """
+    verdict = decision.verdict
     false_candidate = bool(verdict.candidates) and Reason.FILTER_BYPASSED not in verdict.reasons
-    return verdict.outcome is not Outcome.NO_MATCH or false_candidate
+    held = decision.ruled is not Action.ALLOW
+    return verdict.outcome is not Outcome.NO_MATCH or false_candidate or held

@@ -79,24 +79,26 @@ class Scanner:
         return cls.from_config(Config.from_env(), observers=observers)
 
     @classmethod
-    def from_config(cls, config: Config, *, observers: Sequence[Observer] = ()) -> Self:
+    def from_config(
+        cls, config: Config, *, counts_hits: bool = True, observers: Sequence[Observer] = ()
+    ) -> Self:
         """Build with the library's own parts.
+
+        Args:
+            counts_hits: False where a person scans what is stored: a folder full of finds must neither be
+                ruled by the budgets of the uploads nor use them up.
+            observers: are told of every decision.
 
         Raises:
             ConfigurationError: a setting is missing or wrong.
         """
-        return cls.from_parts(Parts.from_config(config), observers=observers)
+        return cls.from_parts(Parts.from_config(config), counts_hits=counts_hits, observers=observers)
 
     @classmethod
     def from_parts(
         cls, parts: Parts, *, counts_hits: bool = True, observers: Sequence[Observer] = ()
     ) -> Self:
-        """Build over parts that others use, too.
-
-        Args:
-            counts_hits: False where a person scans what is stored: a folder full of finds must not use up
-                the budgets of the uploads.
-        """
+        """Build over parts that others, such as a `Drainer`, use too. Arguments as for `from_config`."""
         return cls(
             parts.checker(counts_hits=counts_hits, observers=observers),
             recipe=parts.recipe,

@@ -289,7 +289,9 @@ def test_a_dead_service_is_named_and_holds_what_hit(service: Sandbox, tmp_path: 
 
 
 def test_wrong_credentials_are_named(service: Sandbox, tmp_path: Path) -> None:
-    env = {**service.env, "III_SERVICE_PASSWORD": "wrong", "III_FILTER_PASSWORD": "wrong"}
+    # Earlier answers about the same picture are remembered, and would be given without asking.
+    wrong = {"III_SERVICE_PASSWORD": "wrong", "III_FILTER_PASSWORD": "wrong", "III_CACHE": "false"}
+    env = {**service.env, **wrong}
     (tmp_path / "listed.png").write_bytes(listed_picture_bytes())
     _, lines = scan_lines(tmp_path, env=env)
     assert lines["listed.png"]["reasons"] == ["service_refused"]

@@ -60,7 +60,7 @@ def demo(
             config = Config.from_env(service.env)
             report = Updater(config.filter, config.state_dir).update()
             err.print(f"filter release {report.release} downloaded, verified and installed")
-            with Scanner.from_config(config) as scanner:
+            with Scanner.from_config(config, counts_hits=False) as scanner:
                 scanner.warm_up()
                 results = [(upload, scanner.scan(upload.path)) for upload in _uploads(known, innocent, work)]
     return _show(results)

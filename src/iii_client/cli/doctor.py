@@ -16,7 +16,7 @@ from rich.table import Table
 
 from iii_client.cli.exits import ExitCode
 from iii_client.cli.render import out, plural, print_json_line, safe_text, signed_ago
-from iii_client.config import MODE_HINT, Config, FilterConfig, PolicyConfig, ServiceConfig
+from iii_client.config import MODE_HINT, NO_MODE, Config, FilterConfig, PolicyConfig, ServiceConfig
 from iii_client.errors import ConfigurationError, FilterError, IIIError, TrustError
 from iii_client.model import Freshness, Mode, freshness
 
@@ -88,7 +88,7 @@ def run_checks(environment: Mapping[str, str]) -> list[Check]:
         config = Config.from_env(environment)
         checks = [_mode_is(config.mode)]
     except ConfigurationError as error:
-        if error.hint != MODE_HINT:
+        if str(error) != NO_MODE:
             return [_failed("settings", error)]
         # Only the mode is missing: say so, and look at the rest all the same.
         checks = [

@@ -66,8 +66,8 @@ def scan(
     # Opened first: a summary that cannot be written must be known before hours of work, not after.
     with (
         _summary_file(summary) as summary_file,
-        Scanner.from_config(config) as scanner,
-        holder(config, wanted=quarantine) as holding,
+        Scanner.from_config(config, counts_hits=False) as scanner,
+        holder(config, roots=paths, wanted=quarantine) as holding,
     ):
         try:
             with _progress(paths) as advance:
