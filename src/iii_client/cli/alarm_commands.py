@@ -25,7 +25,7 @@ def list_alarms(
     from iii_client.records.alarms import open_alarms
 
     store = Parts.from_config(Config.from_env()).store
-    with store.transaction() as tx:
+    with store.reading() as tx:
         alarms = open_alarms(tx)
     now = datetime.now(UTC)
     if json:

@@ -47,7 +47,7 @@ def list_rows(
     table.columns[0].no_wrap = True
     after, shown = None, 0
     while True:
-        with store.transaction() as tx:
+        with store.reading() as tx:
             page = list_outbox(tx, now=now, states=states, after=after, limit=PAGE_ROWS)
         for row in page:
             shown += 1
@@ -69,7 +69,7 @@ def list_rows(
         return
     if table.row_count:
         out.print(table)
-    with store.transaction() as tx:
+    with store.reading() as tx:
         counts = count_outbox(tx, now=now)
     out.print(
         f"{plural(counts.pending, 'item')} {'waits' if counts.pending == 1 else 'wait'} for the service, "
@@ -169,7 +169,7 @@ _WAITS_FOR = {"pending": "service", "for_review": "[yellow]person[/]", "settled"
 def _counts(store: Any) -> Any:
     from iii_client.records.outbox_list import count_outbox
 
-    with store.transaction() as tx:
+    with store.reading() as tx:
         return count_outbox(tx, now=datetime.now(UTC))
 
 

@@ -94,16 +94,16 @@ class Rounds:
 
     def due_in_s(self) -> float | None:
         """Seconds until something is due, from 0; None when nothing waits for the service."""
-        with self._store.transaction() as tx:
+        with self._store.reading() as tx:
             return next_attempt_in_s(tx, now=self._clock())
 
     # --- the steps, in their order ----------------------------------------------------------------------
 
     def _lease(self, holder: str, *, limit: int, encounter_id: str) -> tuple[Waiting, ...]:
+        # Looked first: a lease writes, and an idle drainer should keep no upload waiting.
+        if not encounter_id and self.due_in_s() != 0:
+            return ()
         with self._store.transaction() as tx:
-            # Looked first: a lease writes, and an idle drainer should not.
-            if not encounter_id and next_attempt_in_s(tx, now=self._clock()) != 0:
-                return ()
             return lease(
                 tx,
                 holder=holder,

@@ -15,7 +15,13 @@ from iii_client.model import Notice, NoticeKind, ReleaseHeld
 from iii_client.protocols import Courier, Releaser
 from iii_client.records.alarms import raise_alarm
 from iii_client.records.back_off import back_off_s
-from iii_client.records.notices import give_up_notices, lease_notices, mark_delivered, postpone_notice
+from iii_client.records.notices import (
+    give_up_notices,
+    lease_notices,
+    mark_delivered,
+    notices_due,
+    postpone_notice,
+)
 from iii_client.records.store import Store, utc_now
 
 logger = logging.getLogger(__name__)
@@ -108,8 +114,10 @@ class Delivery:
         return total
 
     def _lease(self) -> tuple[Notice, ...]:
-        if not self._kinds:
-            return ()
+        # Looked first: a lease writes, and an idle drainer should keep no upload waiting.
+        with self._store.reading() as tx:
+            if not notices_due(tx, self._kinds, now=self._clock()):
+                return ()
         with self._store.transaction() as tx:
             return lease_notices(tx, self._kinds, limit=BATCH, now=self._clock(), lease_s=LEASE_S)
 

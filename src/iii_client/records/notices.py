@@ -58,6 +58,19 @@ def add_notice(tx: Transaction, message: Message, *, now: datetime) -> str:
     return notice_id
 
 
+def notices_due(tx: Transaction, kinds: Collection[NoticeKind], *, now: datetime) -> bool:
+    """Whether there is anything to lease."""
+    return any(
+        tx.query(
+            "SELECT 1 FROM notice WHERE state = 'pending' AND next_attempt_ms <= :now"
+            " AND lease_until_ms <= :now AND kind = :kind LIMIT 1",
+            now=as_ms(now),
+            kind=kind.value,
+        )
+        for kind in sorted(kinds)
+    )
+
+
 def lease_notices(
     tx: Transaction, kinds: Collection[NoticeKind], *, limit: int, now: datetime, lease_s: float
 ) -> tuple[Notice, ...]:

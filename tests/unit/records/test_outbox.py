@@ -121,6 +121,14 @@ def test_a_denied_item_is_released_and_a_listed_one_is_not(store: Store, tmp_pat
     assert rows(store, "SELECT count(*) FROM notice WHERE kind = 'late_answer'") == [(2,)]
 
 
+def test_a_near_match_that_stays_held_is_not_released(store: Store, tmp_path: Path) -> None:
+    record(store, tmp_path, [1])
+    (waiting,) = take(store)
+    with store.transaction() as tx:
+        settle(tx, [listed(waiting, action=Action.QUARANTINE)], now=NOON)
+    assert rows(store, "SELECT kind FROM notice") == [("late_answer",)]
+
+
 def test_nothing_is_released_that_was_never_held(store: Store, tmp_path: Path) -> None:
     record(store, tmp_path, [1], mode=Mode.SHADOW)
     (waiting,) = take(store)
