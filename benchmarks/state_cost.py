@@ -5,7 +5,7 @@
 Three ways through one filter of a practice service, in turn, in one run:
 
     bare       fingerprint, look-up, judging, policy; nothing is remembered or counted
-    full       the same with cache.db, allow-list, budgets, breaker, tallies, Prometheus counters
+    full       `Scanner.scan`: cache, allow-list, budgets, breaker, tallies, negatives, Prometheus
     re-upload  the same bytes a second time, with everything on
 
 Each round takes bytes that were never seen before (a few bytes behind the end of the picture differ), so
@@ -28,23 +28,14 @@ import skimage
 from PIL import Image
 from prometheus_client import CollectorRegistry
 
-from iii_client import Config, Content, Decision, Outcome, Updater
+from iii_client import Config, Content, Decision, Outcome, Scanner, Updater
 from iii_client.checking import Checker
-from iii_client.decide import TablePolicy
-from iii_client.fingerprint import RECIPES, build_fingerprint, early_sha256, warm_up
+from iii_client.fingerprint import build_fingerprint, warm_up
 from iii_client.integrations.prometheus import PrometheusObserver
 from iii_client.model import ANONYMOUS, Remembered
-from iii_client.protocols import Observer
-from iii_client.records import SqliteStore, StateRecorder
-from iii_client.records.allow_list import AllowList
-from iii_client.records.breakers import Breakers
-from iii_client.records.cache import Cache
-from iii_client.records.hit_budgets import HitBudgets
-from iii_client.records.pseudonyms import PseudonymKey
-from iii_client.records.tallies import Tallies
+from iii_client.parts import Parts
+from iii_client.records import StateRecorder
 from iii_client.sandbox import Sandbox
-from iii_client.service import GuardedConfirmer, endpoint_of, make_confirmer
-from iii_client.updates import FilterStore, LiveFilter
 
 LISTED = ("astronaut.png", "camera.png", "coffee.png")
 INNOCENT = ("chelsea.png", "rocket.jpg", "retina.jpg", "motorcycle_left.png", "hubble_deep_field.jpg")
@@ -71,37 +62,18 @@ def pictures(size_px: tuple[int, int], number: int) -> list[bytes]:
 class Ways:
     """Both ways to scan, over one filter and one state directory."""
 
-    def __init__(self, config: Config, folder: Path) -> None:
-        self._recipe = RECIPES[config.recipe]
+    def __init__(self, config: Config) -> None:
         self._limits = config.limits
-        store = SqliteStore(folder / "state.db")
-        key = PseudonymKey(folder / "encounter.key")
-        filters = LiveFilter(FilterStore(config.state_dir))
-        policy = TablePolicy(config.policy)
-        confirmer = make_confirmer(config.service)
-        recorder = StateRecorder(store, key=key, policy=policy.version)
-        self.cache = Cache(folder / "cache.db", limits=config.limits)
-        endpoint = endpoint_of(config.service)
-        observers: list[Observer] = [Tallies(store), PrometheusObserver(CollectorRegistry())]
+        parts = Parts.from_config(config)
+        self._recipe = parts.recipe
         self._bare = Checker(
-            filters=filters, confirmer=confirmer, policy=policy, recorder=recorder, mode=config.mode
-        )
-        self._full = Checker(
-            filters=filters,
-            confirmer=GuardedConfirmer(
-                confirmer,
-                endpoint=endpoint,
-                breaker=Breakers(store),
-                answers=self.cache.answers(endpoint, lambda: filters.current().release),
-            ),
-            policy=policy,
-            recorder=recorder,
+            filters=parts.filters,
+            confirmer=parts.confirmer,
+            policy=parts.policy,
+            recorder=StateRecorder(parts.store, key=parts.pseudonyms),
             mode=config.mode,
-            allow_list=AllowList(store),
-            guard=HitBudgets(store, key=key, config=config.guard),
-            memory=self.cache,
-            observers=observers,
         )
+        self._scanner = Scanner.from_parts(parts, observers=[PrometheusObserver(CollectorRegistry())])
 
     def bare(self, data: bytes) -> Decision:
         """A scan without any state."""
@@ -110,15 +82,8 @@ class Ways:
         return decision
 
     def full(self, data: bytes) -> Decision:
-        """A scan with everything on."""
-        content = Content.from_bytes(data)
-        sha256 = early_sha256(content)
-        seen = self.cache.recall(sha256, recipe=self._recipe.id) if sha256 else None
-        seen = seen or Remembered(
-            fingerprint=build_fingerprint(content, recipe=self._recipe, limits=self._limits, sha256=sha256)
-        )
-        (decision,) = self._full.check([seen], [ANONYMOUS])
-        return decision
+        """A scan with everything on, as an application makes it."""
+        return self._scanner.scan(data)
 
 
 def measure(ways: Ways, files: list[bytes], rounds: int) -> dict[str, float]:
@@ -165,7 +130,7 @@ def main() -> None:
         config = Config.from_env(service.env)
         Updater(config.filter, config.state_dir).update()
         warm_up()
-        ways = Ways(config, Path(folder) / "state")
+        ways = Ways(config)
         gc.disable()
         figures = {
             name: measure(ways, pictures(size, arguments.pictures), arguments.rounds)

@@ -14,7 +14,8 @@ import hashlib
 import logging
 import sqlite3
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Self
@@ -27,6 +28,7 @@ from iii_client.records import answers
 from iii_client.records.cache_file import CacheFile, sealed, unsealed
 from iii_client.records.fingerprint_codec import decode_fingerprint, encode_fingerprint
 from iii_client.records.store import as_ms, utc_now
+from iii_client.records.write_behind import WriteBehind, in_background
 
 logger = logging.getLogger(__name__)
 
@@ -40,12 +42,20 @@ _TABLES = (
 )
 
 #: After so many writes of a process it tidies up, and then drops at most so many rows of each kind: twice as
-#: many as were written, so that it catches up, and few enough that no upload waits for it.
+#: many as were written, so that it catches up, and few enough that nobody waits for it.
 TIDY_EVERY = 256
 _TIDY_ROWS = 512
 
 #: Longest key of a "no match", in bytes.
 _MAX_NO_MATCH_KEY = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What is to be written of one item, and when it was seen."""
+
+    remembered: Remembered
+    at_ms: int
 
 
 class Cache:
@@ -59,6 +69,7 @@ class Cache:
         max_mib: size that the file is kept under, about.
         keep_days: fingerprints that were not seen for so many days are forgotten: they are personal data.
         clock: aware.
+        start: how a write of fingerprints is begun.
     """
 
     def __init__(
@@ -69,12 +80,15 @@ class Cache:
         max_mib: int = 512,
         keep_days: int = 30,
         clock: Callable[[], datetime] = utc_now,
+        start: Callable[[Callable[[], None]], None] = in_background,
     ) -> None:
         self._file = CacheFile(path, version=VERSION, tables=_TABLES)
         self._limits = limits
         self._max_bytes = max_mib * MIB
         self._keep = timedelta(days=keep_days)
         self._clock = clock
+        self._pending = WriteBehind[_Seen](self._write, start=start)
+        self._scopes: dict[str, bytes] = {}
         self._writes = 0
 
     @classmethod
@@ -98,20 +112,16 @@ class Cache:
             ValueError: another algorithm than SHA-256.
         """
         key = self._key(sha256, recipe)
-        found = self._file.use(lambda db: db.execute(_SELECT, (key,)).fetchone(), otherwise=None)
-        kept = None if found is None else _unpack(key, found[0])
-        if kept is None:
-            return None
-        at_ms, remembered = kept
-        # One from the future was written by a clock that was wrong: its age is not known.
-        is_kept = timedelta(0) <= timedelta(milliseconds=as_ms(self._clock()) - at_ms) <= self._keep
-        fingerprint = remembered.fingerprint
-        is_this = fingerprint.recipe == recipe and sha256 in fingerprint.digests
-        return remembered if is_kept and is_this else None
+        pending = self._pending.get(key)
+        if pending is not None and pending.remembered.no_match_key:
+            return pending.remembered
+        # What is pending without such a key does not replace what is written with one.
+        written = self._written(key, sha256, recipe)
+        return written if written is not None or pending is None else pending.remembered
 
     def remember(self, fingerprint: Fingerprint) -> None:
         """Keep a fingerprint, if it may be kept and is not known yet. Never raises."""
-        self._put(fingerprint, no_match_key="", statement=_INSERT_NEW)
+        self._put(fingerprint, no_match_key="")
 
     def remember_no_match(self, fingerprint: Fingerprint, *, key: str) -> None:
         """Keep a fingerprint, and under which key "no match" was concluded for it. Never raises.
@@ -120,7 +130,7 @@ class Cache:
             key: all that the conclusion rests on beside bytes, recipe and limits: the release, the version
                 of the policy, the views.
         """
-        self._put(fingerprint, no_match_key=key, statement=_REPLACE)
+        self._put(fingerprint, no_match_key=key)
 
     def answers(self, endpoint: str, release: Callable[[], ReleaseId]) -> answers.Answers:
         """A memory of what one service answered.
@@ -137,6 +147,7 @@ class Cache:
 
     def forget_before(self, moment: datetime) -> int:
         """Erase every fingerprint that was not seen since. Returns how many."""
+        self.flush()
         return self._file.use(
             lambda db: db.execute("DELETE FROM fingerprint WHERE at_ms < ?", (as_ms(moment),)).rowcount,
             otherwise=0,
@@ -144,32 +155,68 @@ class Cache:
 
     def forget_all(self) -> None:
         """Erase the whole cache."""
+        self._pending.clear()
         self._file.remove()
 
+    def flush(self) -> None:
+        """Write what this process remembers and has not written yet."""
+        self._pending.flush()
+
     def close(self) -> None:
-        """Close this process's connection; the next use opens another."""
+        """Write what is pending and close this process's connection; the next use opens another."""
+        self.flush()
         self._file.close()
 
     def _key(self, sha256: HashValue, recipe: str) -> bytes:
         if sha256.algorithm is not Algorithm.SHA256:
             raise ValueError(f"a cache key is a SHA-256, not {sha256.algorithm}")
-        # With the library's version: a later one may know the type of a file that this one does not.
-        scope = hashlib.sha256(f"{recipe}\n{self._limits}\n{__version__}".encode()).digest()
-        return sha256.value + scope[:8]
+        scope = self._scopes.get(recipe)
+        if scope is None:
+            # With the library's version: a later one may know the type of a file that this one does not.
+            scope = hashlib.sha256(f"{recipe}\n{self._limits}\n{__version__}".encode()).digest()[:8]
+            self._scopes[recipe] = scope
+        return sha256.value + scope
 
-    def _put(self, fingerprint: Fingerprint, *, no_match_key: str, statement: str) -> None:
+    def _put(self, fingerprint: Fingerprint, *, no_match_key: str) -> None:
         if not may_be_kept(fingerprint):
             return
         key = self._key(fingerprint.digest(Algorithm.SHA256), fingerprint.recipe)
-        at_ms = as_ms(self._clock())
-        try:
-            row = _pack(key, fingerprint, no_match_key, at_ms=at_ms)
-        except ValueError as error:
-            logger.info("a fingerprint is not kept: %s", error)
+        if not no_match_key and self._pending.get(key) is not None:
             return
-        self._file.use(lambda db: db.execute(statement, (key, at_ms, row)), otherwise=None)
-        self._writes += 1
-        if self._writes % TIDY_EVERY == 0:
+        remembered = Remembered(fingerprint=fingerprint, no_match_key=no_match_key, recalled=True)
+        self._pending.put(key, _Seen(remembered, as_ms(self._clock())))
+
+    def _written(self, key: bytes, sha256: HashValue, recipe: str) -> Remembered | None:
+        row = self._file.use(lambda db: db.execute(_SELECT, (key,)).fetchone(), otherwise=None)
+        seen = None if row is None else _unpack(key, row[0])
+        if seen is None:
+            return None
+        # One from the future was written by a clock that was wrong: its age is not known.
+        age = timedelta(milliseconds=as_ms(self._clock()) - seen.at_ms)
+        fingerprint = seen.remembered.fingerprint
+        is_this = fingerprint.recipe == recipe and sha256 in fingerprint.digests
+        return seen.remembered if is_this and timedelta(0) <= age <= self._keep else None
+
+    def _write(self, entries: Mapping[bytes, "_Seen"]) -> None:
+        """One batch, in one transaction."""
+        new: list[tuple[bytes, int, bytes]] = []
+        replacing: list[tuple[bytes, int, bytes]] = []
+        for key, seen in entries.items():
+            try:
+                row = _pack(key, seen)
+            except ValueError as error:
+                logger.info("a fingerprint is not kept: %s", error)
+                continue
+            (replacing if seen.remembered.no_match_key else new).append((key, seen.at_ms, row))
+
+        def work(db: sqlite3.Connection) -> None:
+            db.executemany(_INSERT_NEW, new)
+            db.executemany(_REPLACE, replacing)
+
+        self._file.write(work)
+        self._writes += len(entries)
+        if self._writes >= TIDY_EVERY:
+            self._writes = 0
             self._file.use(self._tidy, otherwise=None)
 
     def _tidy(self, db: sqlite3.Connection) -> None:
@@ -210,16 +257,17 @@ def may_be_kept(fingerprint: Fingerprint) -> bool:
     return looked_at and any(d.algorithm is Algorithm.SHA256 for d in fingerprint.digests)
 
 
-def _pack(key: bytes, fingerprint: Fingerprint, no_match_key: str, *, at_ms: int) -> bytes:
-    """When it was seen, `no_match_key` behind its length, the fingerprint; sealed."""
-    text = no_match_key.encode("utf-8")
+def _pack(key: bytes, seen: _Seen) -> bytes:
+    """When it was seen, the key of "no match" behind its length, the fingerprint; sealed."""
+    text = seen.remembered.no_match_key.encode("utf-8")
     if len(text) > _MAX_NO_MATCH_KEY:
         raise ValueError(f"a key of {len(text)} bytes; at most {_MAX_NO_MATCH_KEY}")
-    return sealed(key, _HEAD.pack(at_ms, len(text)) + text + encode_fingerprint(fingerprint))
+    body = _HEAD.pack(seen.at_ms, len(text)) + text + encode_fingerprint(seen.remembered.fingerprint)
+    return sealed(key, body)
 
 
-def _unpack(key: bytes, row: object) -> tuple[int, Remembered] | None:
-    """When it was seen, and what is known; None for a row that is damaged."""
+def _unpack(key: bytes, row: object) -> _Seen | None:
+    """The inverse of `_pack`; None for a row that is damaged."""
     body = unsealed(key, row)
     if body is None:
         logger.warning("a row of the cache is damaged: it is not used")
@@ -232,4 +280,4 @@ def _unpack(key: bytes, row: object) -> tuple[int, Remembered] | None:
     except (RecordError, UnicodeDecodeError, struct.error):
         logger.warning("a row of the cache cannot be read: it is not used")
         return None
-    return at_ms, Remembered(fingerprint=fingerprint, no_match_key=no_match_key, recalled=True)
+    return _Seen(Remembered(fingerprint=fingerprint, no_match_key=no_match_key, recalled=True), at_ms)

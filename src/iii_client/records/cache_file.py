@@ -64,7 +64,7 @@ class CacheFile:
         self._held = _Held()
 
     def use(self, work: Callable[[sqlite3.Connection], _T], *, otherwise: _T) -> _T:
-        """Do something with the database, in one transaction if it writes more than once by itself.
+        """Do something with the database.
 
         Args:
             work: with a connection in autocommit mode.
@@ -77,6 +77,20 @@ class CacheFile:
             except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
                 self._give_up(held, error)
                 return otherwise
+
+    def write(self, work: Callable[[sqlite3.Connection], object]) -> None:
+        """Do something in one transaction; nothing of it is kept when the database cannot be used now."""
+
+        def in_transaction(db: sqlite3.Connection) -> None:
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                work(db)
+                db.execute("COMMIT")
+            finally:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+
+        self.use(in_transaction, otherwise=None)
 
     def size_bytes(self) -> int:
         """What it takes on disk; 0 when there is none."""

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from iii_client.errors import RecordError
 from iii_client.model import Decision
 from iii_client.records.store import Store, Transaction, utc_now
+from iii_client.records.write_behind import in_background
 
 logger = logging.getLogger(__name__)
 
@@ -53,21 +54,13 @@ def totals(tx: Transaction, *, since: str = "") -> Mapping[str, int]:
     return {name: int(amount) for name, amount in sorted(rows)}
 
 
-def in_background(work: Callable[[], None]) -> None:
-    """Do it in a thread of its own: a database that is locked lets it wait for seconds, and not an upload."""
-    try:
-        threading.Thread(target=work, name="iii-tallies", daemon=True).start()
-    except RuntimeError:  # no more threads may be started here
-        work()
-
-
 class Tallies:
     """Counts that are written in batches. Thread-safe; a forked child starts with none.
 
     Args:
         store: where to.
         clock: aware.
-        start: how a write that is due is begun.
+        start: how a write that is due is begun; a database that is locked lets it wait for seconds.
     """
 
     def __init__(

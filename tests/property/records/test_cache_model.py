@@ -60,6 +60,8 @@ class CacheMachine(RuleBasedStateMachine):
 
     @rule(hours=st.integers(1, 60))
     def wait(self, hours: int) -> None:
+        # What is not written yet has no age.
+        self.cache.flush()
         self.now += timedelta(hours=hours)
 
     @rule(hours=st.integers(0, 100))
@@ -67,6 +69,10 @@ class CacheMachine(RuleBasedStateMachine):
         moment = self.now - timedelta(hours=hours)
         self.cache.forget_before(moment)
         self.model = {key: kept for key, kept in self.model.items() if kept[0] >= moment}
+
+    @rule()
+    def write(self) -> None:
+        self.cache.flush()
 
     @rule()
     def restart(self) -> None:
@@ -117,6 +123,7 @@ def test_damage_anywhere_costs_rows_and_never_gives_another_files_result(
         if wal:
             # As a killed process leaves it: what was written last is in the log.
             cache.remember_no_match(fingerprint(200, "fast-v1"), key="key 200")
+            cache.flush()
             log = tmp_path / "cache.db-wal"
             damaged = bytearray(log.read_bytes())
         else:
@@ -144,6 +151,7 @@ def test_damage_anywhere_costs_rows_and_never_gives_another_files_result(
         made = fingerprint(7, "fast-v1")
         for _ in range(3):
             fresh.remember_no_match(made, key="new")
+            fresh.flush()
         found = fresh.recall(made.digest(Algorithm.SHA256), recipe="fast-v1")
         assert found == Remembered(fingerprint=made, no_match_key="new", recalled=True)
         fresh.close()

@@ -127,6 +127,7 @@ def test_a_sampled_film_or_a_text_is_kept(cache: Cache) -> None:
 
 def test_the_file_is_private(cache: Cache, path: Path) -> None:
     cache.remember(ONE)
+    cache.flush()
     for file in path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
@@ -136,12 +137,14 @@ def test_fingerprints_older_than_the_retention_are_forgotten(path: Path) -> None
     now = NOON
     cache = Cache(path, limits=Limits(), keep_days=30, clock=lambda: now)
     cache.remember(ONE)
+    cache.flush()
     now = NOON + timedelta(days=30)
     assert recalled(cache) == ONE
     now = NOON + timedelta(days=31)
     assert recalled(cache) is None
     for number in range(TIDY_EVERY):
         cache.remember(fingerprint(str(number)))
+    cache.flush()
     now = NOON
     assert recalled(cache) is None, "it is gone from the file, too"
 
@@ -165,6 +168,7 @@ def test_it_is_kept_under_its_size_by_dropping_the_oldest(path: Path) -> None:
     long = "x" * 3000
     for number in range(1500):
         cache.remember(fingerprint(f"{number}", skipped=(Skipped(what=long, reason=Reason.FRAMES_SAMPLED),)))
+    cache.flush()
     assert cache.size_bytes() < 8 * MIB, "without dropping it would be beyond; 4 of them are SQLite's log"
     assert recalled(cache, fingerprint("0")) is None
     assert recalled(cache, fingerprint("1499")) is not None
@@ -172,6 +176,7 @@ def test_it_is_kept_under_its_size_by_dropping_the_oldest(path: Path) -> None:
 
 def test_a_deleted_file_is_made_anew_while_in_use(cache: Cache, path: Path) -> None:
     cache.remember(ONE)
+    cache.flush()
     for file in path.parent.iterdir():
         file.unlink()
     assert recalled(cache) is None
@@ -184,9 +189,10 @@ def test_a_deleted_file_is_made_anew_while_in_use(cache: Cache, path: Path) -> N
 def test_a_file_that_is_no_database_is_made_anew(cache: Cache, path: Path, content: bytes) -> None:
     path.parent.mkdir(mode=0o700)
     path.write_bytes(content)
-    cache.remember(ONE)
-    cache.remember(ONE)
-    assert recalled(cache) == ONE
+    for _ in range(2):
+        cache.remember(ONE)
+        cache.flush()
+    assert recalled(Cache(path, limits=Limits())) == ONE
 
 
 def test_a_file_damaged_in_use_is_made_anew(cache: Cache, path: Path) -> None:
@@ -200,7 +206,8 @@ def test_a_file_damaged_in_use_is_made_anew(cache: Cache, path: Path) -> None:
     for number in range(400):
         recalled(cache, fingerprint(str(number)))
     cache.remember(ONE)
-    assert recalled(cache) == ONE
+    cache.flush()
+    assert recalled(Cache(path, limits=Limits())) == ONE
 
 
 def test_any_flipped_bit_of_a_row_makes_it_absent_and_never_wrong(cache: Cache, path: Path) -> None:
@@ -218,6 +225,7 @@ def test_any_flipped_bit_of_a_row_makes_it_absent_and_never_wrong(cache: Cache, 
     # A whole row under another's key, as a half-written index leaves it.
     other = fingerprint("two")
     cache.remember(other)
+    cache.flush()
     db.execute("UPDATE fingerprint SET row = ?", (row,))
     db.close()
     assert recalled(cache, other) is None
@@ -230,23 +238,27 @@ def test_a_file_of_another_version_is_made_anew(cache: Cache, path: Path) -> Non
     db.execute("PRAGMA user_version=99")
     db.close()
     cache.remember(ONE)
-    assert recalled(cache) == ONE
+    cache.flush()
+    assert recalled(Cache(path, limits=Limits())) == ONE
 
 
 def test_a_place_that_cannot_be_written_remembers_nothing(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     cache = Cache(tmp_path / "file" / "cache.db", limits=Limits())
     cache.remember(ONE)
+    cache.flush()
     assert recalled(cache) is None
     assert cache.size_bytes() == 0
 
 
 def test_a_writer_that_holds_the_file_is_not_waited_for(cache: Cache, path: Path) -> None:
     cache.remember(fingerprint("before"))
+    cache.flush()
     blocker = sqlite3.connect(path, isolation_level=None)
     blocker.execute("BEGIN IMMEDIATE")
     started_s = time.monotonic()
     cache.remember(ONE)
+    cache.flush()
     assert recalled(cache, fingerprint("before")) is not None
     assert time.monotonic() - started_s < 0.5
     blocker.execute("ROLLBACK")
@@ -265,9 +277,11 @@ def in_child(work: Callable[[], bool]) -> bool:
 
 def test_a_forked_child_uses_a_connection_of_its_own(cache: Cache) -> None:
     cache.remember(ONE)
+    cache.flush()
 
     def child() -> bool:
         cache.remember(fingerprint("child"))
+        cache.flush()
         return recalled(cache) == ONE
 
     held = threading.Event()
