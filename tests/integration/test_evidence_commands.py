@@ -295,6 +295,16 @@ def test_a_link_is_not_mistaken_for_its_file(site: Site, tmp_path: Path) -> None
     assert not (site.uploads / "listed-0.jpg").exists()
 
 
+def test_a_link_out_of_the_uploads_moves_nobodys_file(site: Site, tmp_path: Path) -> None:
+    outside = tmp_path / f"bundled{site.listed[0].suffix}"
+    outside.write_bytes(site.listed[0].read_bytes())
+    (site.uploads / "innocent-looking.jpg").symlink_to(outside)
+    result = site("scan", "--quarantine", "--jobs", 1, site.uploads, code=1)
+    assert "leads out" in result.err
+    assert "1 file could not be moved" in result.out
+    assert outside.exists()
+
+
 def test_no_mode_is_needed_to_look_at_the_records(site: Site) -> None:
     env = {name: value for name, value in site.env.items() if name != "III_MODE"}
     with pytest.raises(ConfigurationError):

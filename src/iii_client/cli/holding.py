@@ -1,11 +1,11 @@
 """`iii-client scan --quarantine`: carries out what the policy orders about scanned files."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from iii_client.cli.render import print_error
+from iii_client.cli.render import err, print_error, safe_text
 from iii_client.config import Config
 from iii_client.content import Content
 from iii_client.errors import IIIError
@@ -19,8 +19,9 @@ class Holder:
     A decision that could not be recorded moves nothing: without a record nobody could give the file back.
     """
 
-    def __init__(self, quarantine: Quarantine) -> None:
+    def __init__(self, quarantine: Quarantine, *, roots: Sequence[Path]) -> None:
         self._quarantine = quarantine
+        self._roots = [Path(os.path.realpath(root)) for root in roots]
         self.held = 0
         self.failed = 0
 
@@ -36,6 +37,11 @@ class Holder:
             return ""
         # Of a link, what it leads to: that is what users reach, and deleting the link would leave it.
         origin = os.path.realpath(path)
+        if not any(Path(origin).is_relative_to(root) for root in self._roots):
+            # Whoever may make a link among the uploads must not have other people's files moved.
+            err.print(f"[yellow]not moved:[/] {safe_text(path)} leads out of what is scanned")
+            self.failed += 1
+            return ""
         try:
             with Content.from_path(Path(origin)) as content:
                 held_id = self._quarantine.hold(content, decision.encounter_id, origin, move=True)
@@ -48,8 +54,8 @@ class Holder:
 
 
 @contextmanager
-def holder(config: Config, *, wanted: bool) -> Iterator[Holder | None]:
-    """A holder over the configured quarantine, if it is wanted."""
+def holder(config: Config, *, roots: Sequence[Path], wanted: bool) -> Iterator[Holder | None]:
+    """A holder over the configured quarantine, if it is wanted, for files below these roots."""
     from iii_client.records.opening import open_store
 
     if not wanted:
@@ -57,6 +63,6 @@ def holder(config: Config, *, wanted: bool) -> Iterator[Holder | None]:
         return
     store = open_store(config.records, config.state_dir)
     try:
-        yield Holder(Quarantine.from_config(config, store))
+        yield Holder(Quarantine.from_config(config, store), roots=roots)
     finally:
         store.close()

@@ -62,6 +62,12 @@ def local_path(address: str) -> Path | None:
     return None if "://" in address else Path(address)
 
 
+def resolved(address: str) -> str:
+    """A local address without links, absolute; any other as it is."""
+    path = local_path(address)
+    return address if path is None else os.path.realpath(path)
+
+
 def join(place: str, name: str) -> str:
     """The address of a file in a folder, bucket or prefix."""
     return f"{place.rstrip('/')}/{name}"

@@ -109,7 +109,8 @@ class Quarantine:
         Args:
             content: what to hold.
             encounter_id: the recorded decision that it belongs to.
-            origin: absolute path or fsspec address that it came from and may go back to; empty for none.
+            origin: path or fsspec address that it came from and may go back to, of a link what it leads to;
+                empty for none.
             move: delete the file at `origin` once the sealed one is safe.
             by: who orders it; nobody when the policy does.
 
@@ -123,6 +124,8 @@ class Quarantine:
         """
         if move and not origin:
             raise ValueError("without an origin there is nothing to move")
+        # Of a link, what it leads to is what users reach, and what the sealed copy is of.
+        origin = places.resolved(origin) if origin else ""
         held = self._held_before(content, encounter_id, origin)
         if held is None:
             held = self._seal(content, encounter_id, origin, move=move, by=by)
@@ -146,13 +149,20 @@ class Quarantine:
 
         Raises:
             AlreadyThereError: there is a file; it was left as it is, and the other one is still held.
-            RecordError: it is not held, under legal hold, damaged, has no origin, or cannot be written.
+            RecordError: it is not held, under legal hold, damaged, has no origin, or cannot be written; or a
+                link is on the way to its origin now.
         """
         with self._store.reading() as tx:
             held = get_held(tx, held_id)
         target = to or held.origin
         if not target:
             raise RecordError("the file has no place to go back to", hint="Name one with --to.")
+        if not to and places.resolved(target) != target:
+            # Whoever may rename a folder of uploads could have his own file written anywhere.
+            raise RecordError(
+                "a link has come to be on the way to where the file came from",
+                hint="Look who made it, then name the place with --to.",
+            )
         if held.state is HeldState.HELD and places.exists(target):
             raise AlreadyThereError("there is a file at that address already", hint="Name another with --to.")
         with self._store.transaction() as tx:

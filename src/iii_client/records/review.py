@@ -118,7 +118,10 @@ def _out_of_reach_at(case: Case) -> datetime | None:
 def cases_for_review(tx: Transaction, *, limit: int = 10_000) -> tuple[tuple[Case, WaitsFor], ...]:
     """Cases that wait for a person, oldest first."""
     rows = tx.query(
-        "SELECT e.id FROM encounter e WHERE (e.ruled <> 'allow' OR e.outcome <> 'no_match')"
+        # What was allowed waits for nobody, unless its question was handed over or answered later.
+        "SELECT e.id FROM encounter e WHERE (e.ruled <> 'allow'"
+        " OR EXISTS (SELECT 1 FROM outbox o WHERE o.encounter_id = e.id AND o.state = 'for_review')"
+        " OR EXISTS (SELECT 1 FROM follow_up f WHERE f.encounter_id = e.id AND f.kind = 'late_answer'))"
         " AND NOT EXISTS (SELECT 1 FROM follow_up f WHERE f.encounter_id = e.id"
         " AND f.kind IN ('reviewed', 'restored', 'purged')) ORDER BY e.at, e.id"
     )

@@ -147,6 +147,36 @@ def test_a_restore_never_overwrites(quarantine: Quarantine, record: Record, uplo
     assert quarantine.find(held.id)[0].state is HeldState.HELD
 
 
+def test_a_folder_that_became_a_link_is_not_followed(
+    quarantine: Quarantine, record: Record, upload: Path, tmp_path: Path
+) -> None:
+    """An uploader who owns the folder would have his file written wherever the operator may write."""
+    held = hold(quarantine, record, upload)
+    (tmp_path / "cron.d").mkdir()
+    upload.parent.rmdir()
+    upload.parent.symlink_to(tmp_path / "cron.d")
+    for act in (
+        lambda: quarantine.restore(held.id, by=ALICE),
+        lambda: quarantine.release(held.encounter_id, by="x"),
+    ):
+        with pytest.raises(RecordError, match="link"):
+            act()
+    assert list((tmp_path / "cron.d").iterdir()) == []
+    quarantine.restore(held.id, by=ALICE, to=str(tmp_path / "looked at"))
+    assert (tmp_path / "looked at").read_bytes() == PICTURE
+
+
+def test_of_a_link_the_file_is_moved_and_goes_back_to_its_own_place(
+    quarantine: Quarantine, record: Record, upload: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "latest.jpg"
+    link.symlink_to(upload)
+    held = hold(quarantine, record, link)
+    assert not upload.exists()
+    quarantine.restore(held.id, by=ALICE)
+    assert link.read_bytes() == PICTURE
+
+
 def test_what_is_under_legal_hold_is_neither_restored_nor_purged(
     quarantine: Quarantine, record: Record, upload: Path, clock: Clock
 ) -> None:
