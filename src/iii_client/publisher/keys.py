@@ -104,15 +104,20 @@ class KeyStore:
             for _ in range(count):
                 self.new(job)
 
-    def new(self, job: Job) -> CryptoSigner:
+    def new(self, job: Job, *, instead_of: str = "") -> CryptoSigner:
         """Make and keep one more key. It may do nothing until the metadata names it.
+
+        Args:
+            job: what it will sign.
+            instead_of: id of the key that it replaces: it comes into the same folder. Else into the one with
+                the fewest keys of its job, so that no stick holds two of three.
 
         Raises:
             OSError: its folder cannot be written.
         """
         taken = [file.number for file in self._files() if file.job is job]
         number = max(taken, default=0) + 1
-        path = self._folder_of_new(job, number) / f"{job}-{number}.pem"
+        path = self._folder_of_new(job, instead_of) / f"{job}-{number}.pem"
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         key = Ed25519PrivateKey.generate()
@@ -220,12 +225,16 @@ class KeyStore:
                     if (folder in self._offline) == (job.folder == OFFLINE):
                         yield KeyFile(path=path, job=job, number=int(match[2] or 1))
 
-    def _folder_of_new(self, job: Job, number: int) -> Path:
+    def _folder_of_new(self, job: Job, instead_of: str) -> Path:
         if job.folder == ONLINE:
             return self._directory / ONLINE
+        for file, signer in self._loaded(job):
+            if signer.public_key.keyid == instead_of:
+                return file.path.parent
         # Named folders come instead of the one beside the online keys: that is what they are for.
         folders = self._offline[1:] or self._offline
-        return folders[(number - 1) % len(folders)]
+        held = [file.path.parent for file in self._files() if file.job is job]
+        return min(folders, key=held.count)
 
     def _encryption(self, job: Job) -> KeySerializationEncryption:
         if self._passphrase and job.folder == OFFLINE:

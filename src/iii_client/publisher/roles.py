@@ -231,7 +231,7 @@ class Roles:
         root, targets = self._root.signed, self._targets.signed
         self._check_can_rotate(old_root, replace)
         for job, keyid in replace:
-            new = self._keys.new(job).public_key
+            new = self._keys.new(job, instead_of=keyid).public_key
             if job is Job.DELTA:
                 targets.revoke_key(keyid, DELTA_ROLE)
                 targets.add_key(new, DELTA_ROLE)

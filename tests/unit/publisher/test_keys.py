@@ -30,6 +30,23 @@ def test_offline_keys_are_dealt_to_the_folders_that_are_named(tmp_path: Path) ->
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+def test_a_new_key_comes_to_where_the_old_one_is_else_to_the_emptiest_folder(tmp_path: Path) -> None:
+    """Two root keys on one stick would make its holder the whole threshold."""
+    sticks = [tmp_path / name for name in "abc"]
+    keys = KeyStore(tmp_path / "private", offline=sticks)
+    keys.create()
+    for stick, name in zip(sticks, ("root-1", "root-2", "root-3"), strict=True):
+        _, keyid = keys.keyid(name)
+        keys.new(Job.ROOT, instead_of=keyid)
+        keys.forget([keyid])
+        assert len(list(stick.glob("root-*.pem"))) == 1
+    lost = sticks[1]
+    for path in lost.iterdir():
+        path.unlink()
+    keys.new(Job.ROOT, instead_of="00" * 32)
+    assert [path.name for path in lost.glob("root-*.pem")] == ["root-7.pem"]
+
+
 def test_only_the_folders_that_are_here_count(tmp_path: Path) -> None:
     sticks = [tmp_path / name for name in "abc"]
     everything = KeyStore(tmp_path / "private", offline=sticks)
