@@ -174,6 +174,21 @@ def test_retry_after_is_kept_also_when_it_is_long(sqlite: Store, tmp_path: Path)
     assert row.last_reason == "service_rate_limited"
 
 
+def test_a_long_pause_ends_when_a_person_is_due_and_the_item_is_asked_about_once_more(
+    sqlite: Store, tmp_path: Path
+) -> None:
+    clock = Clock()
+    record(sqlite, tmp_path, [1], now=NOON - timedelta(hours=71))
+    service = Service(fails(Reason.SERVICE_RATE_LIMITED, retry_after_s=86_400), clock=clock)
+    drainer(sqlite, service, clock).drain_once()
+    with sqlite.transaction() as tx:
+        (row,) = list_outbox(tx, now=clock())
+    assert row.next_attempt_at == NOON + timedelta(hours=1)
+    clock.now = row.next_attempt_at
+    service.answer = is_denied
+    assert drainer(sqlite, service, clock).drain_once().not_listed == 1
+
+
 def test_what_was_not_asked_because_of_a_pause_is_no_attempt(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
     record(sqlite, tmp_path, [1])
