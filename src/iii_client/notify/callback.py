@@ -44,5 +44,5 @@ class CallbackCourier:
             # The boundary to somebody else's code, whose words may quote anything.
             raise NotifyError(
                 f"the application's own function raised {type(error).__name__}",
-                hint="It gets the same notice again later. Its traceback is this error's cause.",
+                hint="It gets the same notice again later. The log at level DEBUG has its traceback.",
             ) from error

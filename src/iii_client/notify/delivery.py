@@ -133,6 +133,8 @@ class Delivery:
                 self._hand_over(notice)
             except (NotifyError, RecordError) as error:
                 logger.warning("a notice was not taken, and is tried again: %s %s", error, error.hint)
+                # What the application's own function raised may quote anything: only for who asks for it.
+                logger.debug("the cause", exc_info=True)
                 postponed += 1
                 self._postpone(notice, getattr(error, "retry_after_s", 0.0))
             else:

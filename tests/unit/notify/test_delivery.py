@@ -193,6 +193,26 @@ def test_a_callback_gets_the_value_and_what_it_raises_means_again(store: Store) 
     assert "secret" not in str(caught.value) + caught.value.hint
 
 
+def test_the_traceback_of_a_callback_is_in_the_log_only_at_level_debug(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    add(store, answer(1))
+
+    def raises(_: LateAnswer) -> None:
+        raise KeyError("a secret")
+
+    clock = Clock()
+    clock.now += timedelta(seconds=1)
+    deliver = Delivery(store, couriers=[CallbackCourier(raises)], clock=clock, chance=lambda: 0.0)
+    caplog.set_level("INFO", logger="iii_client")
+    assert deliver.deliver_due().postponed == 1
+    assert "raised KeyError" in caplog.text
+    assert "secret" not in caplog.text
+    caplog.set_level("DEBUG", logger="iii_client")
+    assert deliver.deliver_due().postponed == 1
+    assert "secret" in caplog.text
+
+
 def test_alarms_go_only_to_who_listens_to_them() -> None:
     heard: list[AlarmRaised] = []
     assert CallbackCourier(print).kinds == {NoticeKind.LATE_ANSWER}
