@@ -220,6 +220,8 @@ def test_a_service_that_is_down_keeps_disputes_and_says_what_could_not_be_asked(
     assert "kept, not sent yet" in result.out
     assert "could not be asked" in site("review", "withdrawn", code=3, **dead).err
     assert "the service has 1 message" in site("dispute").out
+    assert "no message waits" in site("dispute").out
+    assert "no message waits" in site("dispute", III_SERVICE_URL="").out
     # The v1 contract has no feedback: said with what to do instead.
     assert "report hotline" in site("dispute", case, code=2, III_SERVICE_PROTOCOL="v1").err
 

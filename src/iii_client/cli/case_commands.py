@@ -81,10 +81,13 @@ def dispute(
 
 def send_feedback(config: "Config", store: "Store") -> "SendReport":
     """Send what the service is still to be told."""
-    from iii_client.records.feedback import send_pending
+    from iii_client.records.feedback import NOTHING_SENT, has_pending, send_pending
     from iii_client.service import make_confirmer
     from iii_client.service.feedback import FeedbackClient
 
+    if not has_pending(store):
+        # Also where no service is configured: a timer that finds nothing to do has not failed.
+        return NOTHING_SENT
     sender, confirmer = FeedbackClient.from_config(config.service), make_confirmer(config.service)
     try:
         return send_pending(store, sender, confirmer=confirmer)
@@ -95,6 +98,8 @@ def send_feedback(config: "Config", store: "Store") -> "SendReport":
 
 def print_sent(report: "SendReport") -> None:
     """What became of messages to the service."""
+    if not (report.sent or report.refused or report.waiting):
+        out.print("no message waits for the service")
     if report.sent:
         out.print(f"the service has {plural(report.sent, 'message')}")
     if report.refused:

@@ -29,6 +29,9 @@ JsonOption = Annotated[bool, typer.Option("--json", help="JSON on standard outpu
 RefArgument = Annotated[
     str, typer.Argument(metavar="REF", help="A case reference, an encounter id or the id of a held file.")
 ]
+#: Rows that a person still reads.
+MAX_TABLE_ROWS = 500
+
 NamesOption = Annotated[bool, typer.Option("--names", help="Also show where files came from.")]
 
 
@@ -52,7 +55,7 @@ def list_files(
     table.columns[0].no_wrap = True
     if names:
         table.add_column("from", overflow="fold")
-    for one in held:
+    for one in held[:MAX_TABLE_ROWS]:
         until = f"legal hold: {one.legal_hold}" if one.legal_hold else f"{one.keep_until:%Y-%m-%d}"
         row = [
             one.case_reference or one.id,
@@ -68,6 +71,7 @@ def list_files(
     out.print(
         plural(len(held), "file")
         + (f", {due} may be purged: iii-client quarantine purge --due" if due else "")
+        + (f"; the first {MAX_TABLE_ROWS} are shown, --json lists all" if len(held) > MAX_TABLE_ROWS else "")
     )
 
 

@@ -56,6 +56,9 @@ class SendReport:
     why: str = ""
 
 
+NOTHING_SENT = SendReport(sent=0, refused=0, waiting=0)
+
+
 class _NotNowError(RecordError):
     """Try again later."""
 
@@ -95,6 +98,12 @@ def tell_follow_up(
     if not case.confirmed:
         return ""
     return _queue(tx, case, FeedbackKind.FOLLOW_UP, code.value, done_at=done_at, now=now)
+
+
+def has_pending(store: Store) -> bool:
+    """Whether anything waits to be sent."""
+    with store.reading() as tx:
+        return bool(tx.query("SELECT 1 FROM feedback WHERE state = 'pending' LIMIT 1"))
 
 
 def send_pending(
