@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,10 @@ from iii_client.model import (
     NoticeKind,
     NotListed,
     Reason,
+    Ruling,
     Unanswered,
+    UploadContext,
+    Verdict,
 )
 from iii_client.records import SqliteStore, Store
 from iii_client.records.outbox import lease
@@ -284,6 +288,22 @@ def test_in_shadow_a_late_answer_asks_for_nothing(sqlite: Store, tmp_path: Path)
     clock = Clock()
     record(sqlite, tmp_path, [1], mode=Mode.SHADOW)
     drainer(sqlite, Service(is_listed, clock=clock), clock).drain_once()
+    assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "allow")]
+
+
+def test_on_a_route_that_only_watches_a_late_answer_asks_for_nothing(sqlite: Store, tmp_path: Path) -> None:
+    clock = Clock()
+    record(sqlite, tmp_path, [1])
+    policy = TablePolicy()
+
+    class Watches:
+        version = "w"
+
+        def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:
+            assert context.route == "avatar"
+            return replace(policy.rule(verdict, context), shadow=True)
+
+    Drainer(sqlite, Service(is_listed, clock=clock), Watches(), clock=clock).drain_once()
     assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "allow")]
 
 
