@@ -61,10 +61,13 @@ def dispute(
     """
     from iii_client.records.cases import find_encounter
     from iii_client.records.feedback import dispute as doubt
+    from iii_client.service.feedback import FeedbackClient
 
     with open_state() as (config, store):
         if ref:
             by = operators(operator, second)
+            # Before anything is written: what can never be sent would wait for ever.
+            FeedbackClient.from_config(config.service).close()
             with store.transaction() as tx:
                 doubt(tx, find_encounter(tx, ref), code=reason, by=by, note=note, now=datetime.now(UTC))
         report = send_feedback(config, store)
