@@ -19,11 +19,11 @@ from pathlib import Path
 from iii_client.config import Config
 from iii_client.errors import ConfigurationError, FilterError, RecordError
 from iii_client.model import Freshness, Release, freshness
-from iii_client.model.breakers import BreakerState
+from iii_client.model.breakers import CLOSED, BreakerState
 from iii_client.records.breakers import Breakers
 from iii_client.records.cache import Cache
 from iii_client.records.opening import open_store
-from iii_client.records.overview import Overview, look_over
+from iii_client.records.overview import NOTHING_YET, Overview, look_over
 from iii_client.records.store import as_ms
 from iii_client.service import endpoint_of
 from iii_client.service.breaker import Phase, paused_s, phase
@@ -130,17 +130,21 @@ def _of_release(release: Release, *, now: datetime) -> tuple[Metric, ...]:
 
 
 def _of_store(config: Config, *, now: datetime) -> tuple[Metric, ...]:
-    store = open_store(config.records, config.state_dir)
-    try:
-        overview, breakers = look_over(store, now=now), Breakers(store).all()
-    except RecordError:
-        return (_readable(readable=False),)
-    finally:
-        store.close()
+    overview, breaker = NOTHING_YET, CLOSED
+    # A timer of another user must not make the workers' database: they could not write into it.
+    if config.records.database or (config.state_dir / "state.db").exists():
+        store = open_store(config.records, config.state_dir)
+        try:
+            overview = look_over(store, now=now)
+            breaker = Breakers(store).get(endpoint_of(config.service))
+        except RecordError:
+            return (_readable(readable=False),)
+        finally:
+            store.close()
     return (
         _readable(readable=True),
         *_of_overview(overview, now=now),
-        *_of_service(breakers.get(endpoint_of(config.service), BreakerState()), now_ms=as_ms(now)),
+        *_of_service(breaker, now_ms=as_ms(now)),
     )
 
 

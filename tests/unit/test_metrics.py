@@ -56,6 +56,7 @@ def test_a_host_that_has_nothing_yet_says_so(config: Config) -> None:
     assert found["iii_outbox_oldest_seconds",] == 0
     assert found["iii_service_phase", "closed"] == 1
     assert found["iii_cache_bytes",] == 0
+    assert not config.state_dir.exists(), "whoever only looks makes nothing"
 
 
 def test_a_bypassed_filter_has_no_age_to_alarm_about(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ Promises: no label names a file, a person, an address or a hash; each takes one 
 this library.
 """
 
+import logging
 from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
@@ -26,6 +27,8 @@ try:
     from prometheus_client.registry import Collector
 except ModuleNotFoundError as error:
     raise MissingExtraError("the Prometheus integration", extra="prometheus") from error
+
+logger = logging.getLogger(__name__)
 
 #: Upper limits in seconds. An innocent file takes about a millisecond, a confirmation up to its budget (0.8).
 CHECK_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.25, 0.5, 0.8, 1.0, 2.5, 10.0)
@@ -55,7 +58,14 @@ class PrometheusObserver:
         self._metrics = _metrics_of(registry)
 
     def scanned(self, decision: Decision, *, seconds: float, recalled: bool) -> None:
-        """Count one item."""
+        """Count one item. Never raises."""
+        try:
+            self._count(decision, seconds=seconds, recalled=recalled)
+        except OSError as error:
+            # In multi-process mode counts are files, and the directory may be gone. No upload fails for it.
+            logger.warning("an item could not be counted: %s", error.strerror)
+
+    def _count(self, decision: Decision, *, seconds: float, recalled: bool) -> None:
         metrics, verdict = self._metrics, decision.verdict
         metrics.items.labels(verdict.outcome.value, decision.action.value, decision.mode.value).inc()
         metrics.seconds.observe(seconds)

@@ -4,7 +4,7 @@ An alarm of a breaker becomes an alarm for people in the same transaction, and i
 first answer after it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from typing import TypeVar
 
@@ -54,16 +54,6 @@ class Breakers:
             result, after = step(state)
             self._write(tx, endpoint, state, after)
             return result
-
-    def all(self) -> Mapping[str, BreakerState]:
-        """Every breaker by its endpoint.
-
-        Raises:
-            RecordError: the store refused.
-        """
-        with self._store.reading() as tx:
-            rows = tx.query(f"SELECT endpoint, {_COLUMNS} FROM breaker ORDER BY endpoint")  # noqa: S608
-        return {endpoint: _state(*row) for endpoint, *row in rows}
 
     def get(self, endpoint: str) -> BreakerState:
         """One breaker, as it stands.

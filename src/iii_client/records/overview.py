@@ -31,6 +31,16 @@ class Overview:
     tallies: Mapping[str, int]
 
 
+#: Of a store that is not there yet.
+NOTHING_YET = Overview(
+    outbox=OutboxCounts(pending=0, due=0, for_review=0, oldest_pending_at=None),
+    notices_pending=0,
+    held={state.value: 0 for state in sorted(LIVE_STATES)},
+    alarms=(),
+    tallies={},
+)
+
+
 def look_over(store: Store, *, now: datetime) -> Overview:
     """Read them all.
 

@@ -146,6 +146,33 @@ def test_workers_of_one_host_are_added_up_in_multi_process_mode(tmp_path: Path) 
     assert registry.get_sample_value("iii_check_seconds_count", {}) == 10
 
 
+FORKED = """
+import os, shutil, sys
+sys.path.insert(0, sys.argv[1])
+from test_prometheus import INNOCENT, PrometheusObserver
+observer = PrometheusObserver()
+shutil.rmtree(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+child = os.fork()
+if child == 0:
+    observer.scanned(INNOCENT, seconds=0.001, recalled=False)
+    os._exit(7)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_directory_of_counts_that_is_gone_fails_no_upload(tmp_path: Path) -> None:
+    folder = tmp_path / "counts"
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(Path(__file__).parent)],
+        env={"PROMETHEUS_MULTIPROC_DIR": str(folder), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 7, done.stderr
+
+
 def test_an_exporter_tells_the_state_of_the_host(registry: CollectorRegistry, tmp_path: Path) -> None:
     config = Config.from_mapping({"mode": "shadow", "state_dir": str(tmp_path / "state")})
     StateCollector(config, registry=registry)
