@@ -214,6 +214,19 @@ def test_a_service_that_asks_for_short_pauses_is_drained_all_the_same(sqlite: St
     assert report.not_listed == 201
 
 
+def test_pauses_are_waited_out_however_many_come_in_a_row_while_they_are_short(
+    sqlite: Store, tmp_path: Path
+) -> None:
+    clock = Clock()
+    record(sqlite, tmp_path, [1])
+    service = Service(is_denied, clock=clock)
+    service.answer = lambda value: (
+        is_denied(value) if len(service.calls) > 6 else fails(Reason.SERVICE_PAUSED, retry_after_s=3)(value)
+    )
+    assert drainer(sqlite, service, clock).run_until_empty().not_listed == 1
+    assert rows(sqlite, "SELECT attempts FROM outbox") == [(1,)]
+
+
 def test_one_item_that_the_service_chokes_on_delays_itself_alone(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
     record(sqlite, tmp_path, range(100))
