@@ -23,7 +23,8 @@ def sandbox(
 ) -> None:
     """Run the practice service: confirms by v1 and v2, and publishes a signed filter.
 
-    Prints one JSON line: its URL, and in 'env' every variable that points a client at it.
+    Prints one JSON line: its URL, in 'env' every variable that points a client at it, and in 'exact_only_env'
+    the same for a client whose login does not open near segments.
     """
     from iii_client.sandbox import Sandbox
 
@@ -34,6 +35,6 @@ def sandbox(
             service.add_list(list_file)
         release = service.publish()
         service.start()
-        print_json_line({"url": service.url, "env": service.env})
+        print_json_line({"url": service.url, "env": service.env, "exact_only_env": service.exact_only_env})
         err.print(f"sandbox at {service.url}, filter release {release}; stop it with Ctrl-C.")
         service.wait()
