@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from iii_client.cli.exits import ExitCode
-from iii_client.cli.render import err, out, print_json_line
+from iii_client.cli.render import err, out, plural, print_json_line
 from iii_client.cli.state import moment, open_state
 from iii_client.errors import ConfigurationError
 
@@ -29,14 +29,17 @@ class Format(StrEnum):
 @app.command()
 def verify(
     head: Annotated[
-        str, typer.Option("--head", metavar="FILE", help="A head exported before: a file or fsspec address.")
+        str,
+        typer.Option(
+            "--head", metavar="PLACE", help="Heads that were kept elsewhere: a folder, or one file."
+        ),
     ] = "",
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> int:
     """Check every entry of the log. Exit 4 when one is not what was written."""
-    from iii_client.records.audit_check import read_head, verify_audit
+    from iii_client.records.audit_check import read_heads, verify_audit
 
-    exported = read_head(_absolute(head)) if head else None
+    exported = read_heads(_absolute(head)) if head else ()
     with open_state() as (_, store):
         report = verify_audit(store, exported=exported)
     if json:
@@ -45,7 +48,7 @@ def verify(
                 "entries": report.entries,
                 "head_seq": report.head.seq,
                 "head_digest": report.head.digest,
-                "against": exported.seq if exported else None,
+                "against": [one.seq for one in exported],
                 "broken_at": report.broken_at,
                 "why": report.why,
             }
@@ -55,13 +58,14 @@ def verify(
         out.print(f"  the {report.entries:,} before it are whole. Keep a copy of the database as it is.")
     else:
         out.print(f"{report.entries:,} entries, every one as it was written")
-        if exported is None:
+        if not exported:
             err.print(
                 "This shows changes by whoever could not write the whole chain anew, and no cut at the end. "
-                "Against that, give a head that was kept elsewhere: --head FILE."
+                "Against that, give heads that were kept elsewhere: --head PLACE."
             )
         else:
-            out.print(f"the exported head (entry {exported.seq:,}) is in its place")
+            last = max(one.seq for one in exported)
+            out.print(f"{plural(len(exported), 'exported head')} in place, the last at entry {last:,}")
     return ExitCode.NO_MATCH if report.broken_at is None else ExitCode.TRUST_FAILURE
 
 

@@ -1,6 +1,7 @@
 """Who gives the order: the options that every act of a person takes."""
 
 import getpass
+import os
 from typing import Annotated
 
 import typer
@@ -27,6 +28,9 @@ def operators(operator: str, second: str) -> Operators:
 
 
 def _login_name() -> str:
+    # Behind sudo everybody is root, which says nothing.
+    if sudoer := os.environ.get("SUDO_USER"):
+        return sudoer
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container without a user database

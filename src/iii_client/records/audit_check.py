@@ -6,6 +6,7 @@ within. What shows it is a head kept elsewhere: the entry that it names must sti
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -20,6 +21,9 @@ BATCH = 1000
 _MAX_HEAD_BYTES = 4096
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _VERSION = 1
+_HEAD_NAME = "audit-head-"
+#: Heads that are read at most: more than two years of daily ones.
+_MAX_HEADS = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,13 +63,16 @@ def audit_head(store: Store) -> AuditHead:
     return AuditHead(seq=int(seq), digest=digest)
 
 
-def verify_audit(store: Store, *, exported: AuditHead | None = None) -> AuditReport:
+def verify_audit(store: Store, *, exported: Sequence[AuditHead] = ()) -> AuditReport:
     """Walk the whole log.
 
     Args:
         store: that holds it.
-        exported: a head that was kept elsewhere, to be found again at its place.
+        exported: heads that were kept elsewhere, each to be found again at its place.
     """
+    kept: dict[int, set[str]] = {}
+    for one in exported:
+        kept.setdefault(one.seq, set()).add(one.digest)
     head = audit_head(store)
     seq, digest = 0, ""
 
@@ -77,14 +84,14 @@ def verify_audit(store: Store, *, exported: AuditHead | None = None) -> AuditRep
             if why := _fault(row, seq=seq + 1, previous=digest):
                 return broken(seq + 1, why)
             seq, digest = seq + 1, row[5]
-            if exported is not None and exported.seq == seq and exported.digest != digest:
+            if kept.get(seq, {digest}) != {digest}:
                 return broken(seq, "the entry is another one than when the head was exported")
     if seq < head.seq:
         return broken(seq + 1, "the entry is missing")
     if digest != head.digest:
         return broken(max(seq, 1), "the last entry is not the one that the log's head names")
-    if exported is not None and exported.seq > seq:
-        return broken(seq + 1, "the log ends before the exported head: entries were cut off")
+    if max(kept, default=0) > seq:
+        return broken(seq + 1, "the log ends before an exported head: entries were cut off")
     with store.reading() as tx:
         if (seq_now := tx.query("SELECT max(seq) FROM audit")[0][0] or 0) > head.seq:
             # Written since the walk began, or behind the head's back?
@@ -106,7 +113,7 @@ def export_head(head: AuditHead, place: str, *, now: datetime) -> str:
     Raises:
         RecordError: it cannot be written, or there is one of this second.
     """
-    name = f"audit-head-{now:%Y%m%dT%H%M%SZ}-{head.seq}.json"
+    name = f"{_HEAD_NAME}{now:%Y%m%dT%H%M%SZ}-{head.seq}.json"
     places.write_new(places.join(place, name), [head_to_json(head, now=now)])
     return name
 
@@ -131,6 +138,21 @@ def read_head(address: str) -> AuditHead:
     if not _DIGEST.fullmatch(digest) if seq else digest:
         raise RecordError("not an exported head of the audit log")
     return AuditHead(seq=seq, digest=digest)
+
+
+def read_heads(place: str) -> tuple[AuditHead, ...]:
+    """All heads of a folder, bucket or prefix that `export_head` wrote to; or the one of a file.
+
+    Raises:
+        RecordError: there is none, or one cannot be read.
+    """
+    name = place.rstrip("/").rsplit("/", 1)[-1]
+    found = () if name.endswith(".json") else places.names(place)
+    heads = [entry for entry in found if entry.startswith(_HEAD_NAME) and entry.endswith(".json")]
+    if found and not heads:
+        raise RecordError("there is no exported head in this place")
+    # The last ones are enough: each stands for all that came before it.
+    return tuple(read_head(places.join(place, entry)) for entry in heads[-_MAX_HEADS:]) or (read_head(place),)
 
 
 def _read(store: Store, *, after: int, up_to: int) -> list[Row]:

@@ -17,7 +17,14 @@ from iii_client.errors import RecordError
 from iii_client.model import Action, Outcome, Receipt, UploadContext
 from iii_client.records import SqliteStore, Store
 from iii_client.records.audit import append_audit
-from iii_client.records.audit_check import AuditHead, audit_head, export_head, read_head, verify_audit
+from iii_client.records.audit_check import (
+    AuditHead,
+    audit_head,
+    export_head,
+    read_head,
+    read_heads,
+    verify_audit,
+)
 from iii_client.records.audit_export import COLUMNS, as_csv, export_entries
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -41,9 +48,9 @@ def test_a_log_that_nobody_touched_is_whole(store: Store) -> None:
     report = verify_audit(store)
     assert (report.entries, report.broken_at) == (5, None)
     assert report.head == audit_head(store)
-    assert verify_audit(store, exported=report.head).broken_at is None
+    assert verify_audit(store, exported=[report.head]).broken_at is None
     fill(store)
-    assert verify_audit(store, exported=report.head).broken_at is None
+    assert verify_audit(store, exported=[report.head]).broken_at is None
 
 
 @pytest.mark.parametrize("column", ["at", "kind", "body", "previous", "digest"])
@@ -96,7 +103,7 @@ def test_a_cut_at_the_end_shows_only_against_an_exported_head(store: Store, tmp_
         ((digest,),) = tx.query("SELECT digest FROM audit WHERE seq = 3")
     alter(store, "UPDATE audit_head SET seq = 3, digest = :digest", digest=digest)
     assert verify_audit(store).broken_at is None
-    assert verify_audit(store, exported=kept).broken_at == 4
+    assert verify_audit(store, exported=[kept]).broken_at == 4
 
 
 def test_a_chain_written_anew_shows_only_against_an_exported_head(store: Store) -> None:
@@ -108,7 +115,7 @@ def test_a_chain_written_anew_shows_only_against_an_exported_head(store: Store) 
         with store.transaction() as tx:
             append_audit(tx, "decision", {"number": number * 7}, now=NOON)
     assert verify_audit(store).broken_at is None
-    assert verify_audit(store, exported=kept).broken_at == 5
+    assert verify_audit(store, exported=[kept]).broken_at == 5
 
 
 def test_what_is_not_an_exported_head_is_refused(tmp_path: Path) -> None:
@@ -141,6 +148,24 @@ def test_an_exported_head_is_never_overwritten(store: Store, tmp_path: Path) -> 
     export_head(audit_head(store), f"memory://{tmp_path.name}", now=NOON)
     with pytest.raises(RecordError, match="already"):
         export_head(audit_head(store), f"memory://{tmp_path.name}", now=NOON)
+
+
+def test_every_head_that_was_kept_must_be_in_its_place(store: Store, tmp_path: Path) -> None:
+    for number in range(3):
+        fill(store, 2)
+        export_head(audit_head(store), str(tmp_path), now=NOON + timedelta(days=number))
+    (tmp_path / "something else").write_text("x")
+    heads = read_heads(str(tmp_path))
+    assert [head.seq for head in heads] == [2, 4, 6]
+    assert verify_audit(store, exported=heads).broken_at is None
+    forged = AuditHead(seq=4, digest="0" * 64)
+    assert verify_audit(store, exported=[*heads, forged]).broken_at == 4
+    assert read_heads(str(next(tmp_path.glob("*-4.json")))) == (heads[1],)
+    with pytest.raises(RecordError):
+        read_heads(str(tmp_path / "nowhere"))
+    (tmp_path / "audit-head-20990101T000000Z-9.json").write_text("{}")
+    with pytest.raises(RecordError, match="not an exported head"):
+        read_heads(str(tmp_path))
 
 
 def test_the_check_reads_in_batches_and_sees_the_end_of_each(tmp_path: Path) -> None:

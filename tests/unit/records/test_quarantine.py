@@ -3,6 +3,7 @@
 import contextlib
 import json
 import stat
+import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -13,6 +14,7 @@ from iii_client.content import Content
 from iii_client.errors import ContentError, RecordError
 from iii_client.model import Receipt
 from iii_client.records import Store, places
+from iii_client.records.audit_check import verify_audit
 from iii_client.records.follow_ups import follow_ups_of
 from iii_client.records.held import Held, HeldState
 from iii_client.records.key_file import KeyFile
@@ -339,3 +341,34 @@ def test_putting_back_takes_the_same_content_for_done_and_nothing_else(tmp_path:
     with pytest.raises(AlreadyThereError):
         vault.put_back("x", str(target), sha256=seen.sha256, like=places.UNKNOWN)
     assert target.read_bytes() == b"a stranger's"
+
+
+def test_of_many_who_act_at_once_one_does_it_and_the_others_are_told(
+    quarantine: Quarantine, record: Record, upload: Path, place: str, store: Store
+) -> None:
+    held = hold(quarantine, record, upload)
+    ready, said = threading.Barrier(8), []
+
+    def act(number: int) -> None:
+        what = (quarantine.restore, quarantine.purge)[number % 2]
+        ready.wait()
+        try:
+            what(held.id, by=ALICE)
+            said.append(what.__name__)
+        except RecordError:
+            pass
+        finally:
+            store.close()
+
+    threads = [threading.Thread(target=act, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(said) == 1
+    assert upload.exists() == (said == ["restore"])
+    assert places.names(place) == ()
+    assert verify_audit(store).broken_at is None
+    assert (
+        len([kind for kind, _ in audit(store) if kind in ("quarantine_restored", "quarantine_purged")]) == 1
+    )
