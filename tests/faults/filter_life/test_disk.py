@@ -49,11 +49,19 @@ def update_under(
 
 
 def calls(host: Host, call: str, log: Path) -> list[int]:
-    """The numbers, from 1, of this call in a whole update that touch the state directory."""
+    """The numbers, from 1, of this call in a whole update that touch the state directory. Each thread counts
+    by itself, as the injection does."""
     result = update_under(host, "-y", "-e", f"trace={call}", log=log)
     assert result.returncode == 0, result.stderr
-    lines = [line for line in log.read_text(errors="replace").splitlines() if re.search(rf"\b{call}\(", line)]
-    return [number for number, line in enumerate(lines, start=1) if str(host.state_dir) in line]
+    counts: dict[str, int] = {}
+    touching = set()
+    for line in log.read_text(errors="replace").splitlines():
+        if re.search(rf"\b{call}\(", line):
+            thread = line.split()[0]
+            counts[thread] = counts.get(thread, 0) + 1
+            if str(host.state_dir) in line:
+                touching.add(counts[thread])
+    return sorted(touching)
 
 
 @pytest.mark.timeout(3600)
