@@ -163,6 +163,9 @@ def release(
         bool | None,
         typer.Option("--base/--no-base", help="A base in any case, or in none. Default: when one is due."),
     ] = None,
+    most_removed: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of what is published that may be listed no more.")
+    ] = 0.1,
     offline: OfflineOption = None,
     ask: PassphraseOption = False,
     passphrase_file: PassphraseFileOption = None,
@@ -173,7 +176,7 @@ def release(
     A base needs a targets key (--offline). Exit 3 when listed hashes could not be published for want of it.
     """
     desk = open_desk(directory, offline=offline, secret=passphrase(ask, passphrase_file))
-    report = desk.publish(base=base)
+    report = desk.publish(base=base, most_removed=most_removed)
     kind = "deltas" if report.deltas else "base" if report.changed else "none"
     if json:
         print_json_line(

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from iii_client.errors import PublishError
 from iii_client.filters import parse_bundle
 from iii_client.model import Algorithm
 from iii_client.publisher.additions import additions, missing_hashes, removed_count, size_bits
@@ -15,6 +16,12 @@ from iii_client.publisher.sorting import SortedHashes, Values
 from iii_client.updates.fields import moment, number
 from iii_client.updates.growth import DAY_RATIO
 from iii_client.updates.signed_delta import SignedDelta, delta_path
+
+#: A release of lists that lack more than this share of what is published is refused: a list is missing, or
+#: the catalogue is, far more often than so much was withdrawn at once; and no hoster would notice.
+MAX_REMOVED_RATIO = 0.1
+#: So few may always be gone: small lists shrink by halves.
+REMOVED_ALWAYS = 100
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +36,9 @@ class Plan:
         allowed: bits that deltas may set now, by section.
         state: the comparison in numbers.
         base_due: why a base is due; empty when deltas do.
+        held: hashes in its exact sections.
+        near_held: hashes in near segments.
+        newly_withdrawn: of these, listed no more since the base.
     """
 
     bundle: bytes = field(repr=False)
@@ -36,6 +46,9 @@ class Plan:
     allowed: Mapping[str, int]
     state: State
     base_due: tuple[str, ...]
+    held: int
+    near_held: int
+    newly_withdrawn: int
 
 
 def plan_release(work: Workshop, present: Present, hashes: SortedHashes, description: Description) -> Plan:
@@ -52,6 +65,7 @@ def plan_release(work: Workshop, present: Present, hashes: SortedHashes, descrip
     sections = {Algorithm(section.name): section for section in parse_bundle(bundle).sections}
     base = present.base
     built = {segment.target for segment in signed_segments(work.near.segments())}
+    withdrawn = work.near.withdrawn_digests(listed=hashes)
     described = (coverage_of(hashes, work.near, description), description.mappings)
     state = State(
         base_age=work.clock() - (base.published_at or work.clock()),
@@ -62,10 +76,36 @@ def plan_release(work: Workshop, present: Present, hashes: SortedHashes, descrip
         allowed={a: allowed[s.name] // s.header.slices for a, s in sections.items()},
         near_ready=work.near.ready(hashes),
         near_pending=built != set(base.near),
-        withdrawn_changed=work.near.withdrawn_digests(listed=hashes) != set(base.withdrawn),
+        withdrawn_changed=withdrawn != set(base.withdrawn),
         described_changed=described != (base.coverage, base.mappings),
     )
-    return Plan(bundle=bundle, missing=missing, allowed=allowed, state=state, base_due=base_reasons(state))
+    return Plan(
+        bundle=bundle,
+        missing=missing,
+        allowed=allowed,
+        state=state,
+        base_due=base_reasons(state),
+        held=sum(section.header.count for section in sections.values()),
+        near_held=sum(segment.header.count for segment in work.near.segments()),
+        newly_withdrawn=len(withdrawn.difference(base.withdrawn)),
+    )
+
+
+def check_removals(plan: Plan, *, most_removed: float) -> None:
+    """Refuse lists that lack too much of what is published.
+
+    Raises:
+        PublishError: they do; the message has the numbers.
+    """
+    for what, gone, held in (
+        ("exact sections", plan.state.removed, plan.held),
+        ("near segments", plan.newly_withdrawn, plan.near_held),
+    ):
+        if gone > max(REMOVED_ALWAYS, most_removed * held):
+            raise PublishError(
+                f"{gone:,} of {held:,} hashes in {what} are listed no more, {most_removed:.0%} may be",
+                hint="Is a list missing, or the catalogue? If it is right, allow it with --most-removed.",
+            )
 
 
 def publish_deltas(work: Workshop, present: Present, plan: Plan, hashes: SortedHashes) -> PublishReport:

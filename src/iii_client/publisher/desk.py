@@ -25,6 +25,7 @@ from iii_client.model import HashValue, ListKind
 from iii_client.publisher.access import AccessList
 from iii_client.publisher.catalogue import MAX_DROPPED_RATIO, Added, Catalogue, ListInfo
 from iii_client.publisher.deliveries import Delivery
+from iii_client.publisher.delta_release import MAX_REMOVED_RATIO
 from iii_client.publisher.lists import ListEntry, write_csv
 from iii_client.publisher.mappings import MappingShelf
 from iii_client.publisher.reports import Description, PublishReport, RepositoryStatus
@@ -212,16 +213,23 @@ class PublisherDesk:
 
     # --- releases ---------------------------------------------------------------------------------------
 
-    def publish(self, *, base: bool | None = None) -> PublishReport:
+    def publish(self, *, base: bool | None = None, most_removed: float = MAX_REMOVED_RATIO) -> PublishReport:
         """Publish what is listed, as deltas or as a base. See `FilterRepository.publish`.
 
         Raises:
-            ConfigurationError: a key is missing.
-            PublishError: it would disclose the list.
+            ConfigurationError: a key is missing, or no list was added.
+            PublishError: it would disclose the list, or too much is listed no more.
         """
         with self._catalogue() as catalogue, _named("written"):
+            if not catalogue.kinds():
+                raise ConfigurationError(
+                    "there is no list to publish",
+                    hint="Add one: iii-client publish add. If there were some, restore private/catalogue.db.",
+                )
             description = Description(kinds=catalogue.kinds(), mappings=self.mappings.all())
-            return self.repository.publish(catalogue.entries(), description=description, base=base)
+            return self.repository.publish(
+                catalogue.entries(), description=description, base=base, most_removed=most_removed
+            )
 
     def refresh(self) -> bool:
         """Sign anew whatever is due. See `FilterRepository.refresh`."""

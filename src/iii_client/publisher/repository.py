@@ -18,7 +18,7 @@ from iii_client.filters import Clock, utc_now
 from iii_client.model import NO_RELEASE, HashValue, ReleaseId
 from iii_client.publisher.base_release import publish_base
 from iii_client.publisher.build import test_picture_entries
-from iii_client.publisher.delta_release import plan_release, publish_deltas
+from iii_client.publisher.delta_release import MAX_REMOVED_RATIO, check_removals, plan_release, publish_deltas
 from iii_client.publisher.keys import Job, KeyStore
 from iii_client.publisher.lists import ListEntry
 from iii_client.publisher.near_ledger import NearLedger
@@ -142,6 +142,7 @@ class FilterRepository:
         *,
         description: Description = NO_DESCRIPTION,
         base: bool | None = None,
+        most_removed: float = MAX_REMOVED_RATIO,
     ) -> PublishReport:
         """Publish what is new as deltas, or as a base when one is due; nothing when nothing changed.
 
@@ -152,10 +153,11 @@ class FilterRepository:
             entries: everything that is listed, read once.
             description: what the lists are about.
             base: True for a base in any case, False for none (but the first) in any case.
+            most_removed: share of the hashes of the present release that may be listed no more.
 
         Raises:
             ConfigurationError: a key is missing.
-            PublishError: it would disclose the list: see `NearLedger`.
+            PublishError: it would disclose the list: see `NearLedger`; or more is gone than may be.
             OSError: the folder cannot be written.
         """
         hashes = sort_entries((*test_picture_entries(), *entries))
@@ -163,9 +165,11 @@ class FilterRepository:
             present = present_release(work.roles)
             check_ledger(present, work.near)
             hashes = work.near.exact.settled(hashes)
-            if present is not None and not base:
+            if present is not None:
                 plan = plan_release(work, present, hashes, description)
-                if not plan.base_due or base is False or not work.roles.can_publish:
+                # Deltas take nothing away, but whoever publishes them would not notice what is gone.
+                check_removals(plan, most_removed=most_removed)
+                if not base and (not plan.base_due or base is False or not work.roles.can_publish):
                     return publish_deltas(work, present, plan, hashes)
             return publish_base(
                 work, hashes, withdrawn=None, description=description, also_described=bool(base)

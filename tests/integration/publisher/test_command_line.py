@@ -120,6 +120,14 @@ def test_offline_keys_open_with_their_passphrase_alone(shell: Shell, tmp_path: P
     shell("refresh")
 
 
+def test_a_catalogue_that_was_lost_empties_no_filter(published: Shell, tmp_path: Path) -> None:
+    (tmp_path / "pub/private/catalogue.db").unlink()
+    for base in ("--base", "--no-base"):
+        done = published("release", base, "--offline", "stick-a", code=2)
+        assert "there is no list to publish" in done.stderr
+        assert "restore private/catalogue.db" in done.stderr
+
+
 def test_a_new_list_needs_a_kind_and_bad_rows_are_named_and_refused(shell: Shell, tmp_path: Path) -> None:
     shell("init")
     name = shell.write("bad.csv", "a", "b")

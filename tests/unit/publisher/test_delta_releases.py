@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from iii_client.errors import ConfigurationError
+from iii_client.errors import ConfigurationError, PublishError
 from iii_client.model import (
     Algorithm,
     CategoryMapping,
@@ -128,6 +128,39 @@ def test_a_removal_waits_for_the_monthly_base_or_one_that_is_asked_for(world: Wo
     assert monthly.release == ReleaseId(epoch=2, sequence=0)
     at_once = world.repository.publish(entries(range(7)), base=True)
     assert at_once.release == ReleaseId(epoch=3, sequence=0)
+
+
+def test_lists_that_lack_much_of_what_is_published_are_refused_also_for_a_base(world: World) -> None:
+    """A lost catalogue, or a list that was not read, must not empty the filter of every hoster."""
+    world.repository.publish(entries(range(1200)), base=True)
+    before = world.files()
+    for base in (None, True, False):
+        with pytest.raises(PublishError, match=r"200 of 1,203 hashes in exact sections are listed no more"):
+            world.repository.publish(entries(range(1000)), base=base)
+    assert world.files() == before
+    assert world.repository.publish(entries(range(1100)), base=True).changed
+    assert world.repository.publish(entries(range(1)), base=True, most_removed=1).changed
+
+
+def test_near_segments_that_are_listed_no_more_are_noticed_too(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    raw = np.random.default_rng(1).bytes(32 * 10_000)
+    pictures = [
+        ListEntry(
+            hash=HashValue(algorithm=Algorithm.PDQ, value=raw[i : i + 32]),
+            quality=90,
+            list_name="pictures",
+            source="hotline",
+        )
+        for i in range(0, len(raw), 32)
+    ]
+    world.repository.publish(pictures)
+    with pytest.raises(PublishError, match=r"2,000 of 10,000 hashes in near segments are listed no more"):
+        world.repository.publish(pictures[2000:], base=True)
+    first = world.repository.publish(pictures[900:], base=True)
+    assert first.changed
+    assert world.repository.status().withdrawn == 900
+    assert world.repository.publish(pictures[1800:], base=True).changed, "900 more, not 1,800"
 
 
 def test_a_month_without_any_change_is_no_reason(world: World) -> None:
