@@ -22,6 +22,7 @@ from iii_client.records.allow_list import AllowList
 from iii_client.records.breakers import Breakers
 from iii_client.records.cache import Cache
 from iii_client.records.hit_budgets import HitBudgets
+from iii_client.records.impatient import ImpatientStore
 from iii_client.records.opening import open_store
 from iii_client.records.pseudonyms import PseudonymKey
 from iii_client.records.quarantine import Quarantine
@@ -56,7 +57,7 @@ class Parts:
         """
         return cls(
             config=config,
-            store=open_store(config.records, config.state_dir),
+            store=ImpatientStore(open_store(config.records, config.state_dir)),
             confirmer=make_confirmer(config.service),
             policy=TablePolicy(config.policy),
         )

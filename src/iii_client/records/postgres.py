@@ -55,6 +55,7 @@ class PostgresStore:
             raise ConfigurationError("records.database is no PostgreSQL address") from None
         self._lock = threading.Lock()
         self._engine: Engine | None = None
+        self._migrated = False
         self._pid = 0
         # A fork may happen while another thread holds the lock; the child must not inherit it locked.
         _forget_after_fork(self)
@@ -98,9 +99,15 @@ class PostgresStore:
     def _connected(self) -> "Engine":
         with self._lock:
             if self._engine is None or self._pid != os.getpid():
-                self._engine = self._open()
+                self._engine, self._migrated = self._open(), False
                 self._pid = os.getpid()
-            return self._engine
+            engine = self._engine
+        if not self._migrated:
+            # Outside of the lock: while the database is away, threads must not wait one after the other.
+            with engine.begin() as connection:
+                _migrate(_PostgresTransaction(connection))
+            self._migrated = True
+        return engine
 
     def _open(self) -> "Engine":
         from sqlalchemy import create_engine
@@ -109,14 +116,13 @@ class PostgresStore:
             self._url,
             hide_parameters=True,
             pool_pre_ping=True,
+            pool_timeout=CONNECT_TIMEOUT_S,
             connect_args={
                 "connect_timeout": CONNECT_TIMEOUT_S,
                 "application_name": "iii-client",
             },
         )
         _prepare_connections(engine)
-        with engine.begin() as connection:
-            _migrate(_PostgresTransaction(connection))
         return engine
 
     def forget(self) -> None:
