@@ -148,10 +148,14 @@ class Cache:
     def forget_before(self, moment: datetime) -> int:
         """Erase every fingerprint that was not seen since. Returns how many."""
         self.flush()
-        return self._file.use(
-            lambda db: db.execute("DELETE FROM fingerprint WHERE at_ms < ?", (as_ms(moment),)).rowcount,
-            otherwise=0,
-        )
+
+        def erase(db: sqlite3.Connection) -> int:
+            erased = db.execute("DELETE FROM fingerprint WHERE at_ms < ?", (as_ms(moment),)).rowcount
+            # The log, too, holds what was written lately.
+            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return erased
+
+        return self._file.use(erase, otherwise=0)
 
     def forget_all(self) -> None:
         """Erase the whole cache."""

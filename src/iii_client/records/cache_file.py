@@ -13,6 +13,7 @@ import logging
 import os
 import sqlite3
 import threading
+import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,10 @@ _T = TypeVar("_T")
 
 #: Longest that a use of the cache waits for another process. Looking at a picture again costs less.
 BUSY_TIMEOUT_S = 0.02
+
+_LOCK_POLL_S = 0.002
+#: How long an erasure waits, which a person asked for.
+_ERASE_WAIT_S = 5.0
 
 #: SQLite's primary result codes for a file that is damaged, no database, or not readable as one.
 _DAMAGED = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB})
@@ -108,7 +113,7 @@ class CacheFile:
         with held.lock:
             held.close()
             try:
-                with _one_at_a_time(self._path.parent):
+                with _one_at_a_time(self._path.parent, wait_s=_ERASE_WAIT_S):
                     self._unlink()
             except OSError as error:
                 logger.warning("the cache cannot be removed: %s", error.strerror)
@@ -162,6 +167,8 @@ class CacheFile:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
             connection.execute("PRAGMA synchronous=OFF")
+            # What is erased is overwritten: fingerprints are personal data.
+            connection.execute("PRAGMA secure_delete=ON")
             for statement in self._tables:
                 connection.execute(statement)
             connection.execute(f"PRAGMA user_version={self._version}")
@@ -209,16 +216,33 @@ class _Held:
 
 
 @contextmanager
-def _one_at_a_time(directory: Path) -> Iterator[None]:
-    """One process at a time makes, opens or removes a database of this directory, which it makes."""
+def _one_at_a_time(directory: Path, *, wait_s: float = BUSY_TIMEOUT_S) -> Iterator[None]:
+    """One process at a time makes, opens or removes a database of this directory, which it makes.
+
+    Raises:
+        OSError: not in this time.
+    """
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, until_s=time.monotonic() + wait_s)
         yield
     finally:
+        # Said, not left to closing: a child forked meanwhile holds the same lock through its copy.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
+
+
+def _lock(descriptor: int, *, until_s: float) -> None:
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= until_s:
+                raise
+            time.sleep(_LOCK_POLL_S)
+        else:
+            return
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -1,5 +1,6 @@
 """The cache of fingerprints: found by SHA-256 alone, deletable at any time, never in the way."""
 
+import fcntl
 import hashlib
 import os
 import sqlite3
@@ -163,6 +164,22 @@ def test_an_operator_erases_what_was_not_seen_since(path: Path) -> None:
     assert recalled(cache, fingerprint("two")) is None
 
 
+def test_what_is_erased_is_in_no_file_any_more(path: Path) -> None:
+    cache = Cache(path, limits=Limits(), clock=lambda: NOON)
+    for number in range(50):
+        cache.remember_no_match(fingerprint(str(number)), key="k")
+    cache.flush()
+
+    def stored() -> bytes:
+        return b"".join(file.read_bytes() for file in path.parent.glob("cache.db*") if "shm" not in file.name)
+
+    digest = fingerprint("7").digest(Algorithm.MD5).value
+    assert digest in stored()
+    assert cache.forget_before(NOON + timedelta(seconds=1)) == 50
+    assert digest not in stored()
+    assert fingerprint("7").digest(Algorithm.SHA256).value not in stored()
+
+
 def test_it_is_kept_under_its_size_by_dropping_the_oldest(path: Path) -> None:
     cache = Cache(path, limits=Limits(), max_mib=1)
     long = "x" * 3000
@@ -266,6 +283,19 @@ def test_a_writer_that_holds_the_file_is_not_waited_for(cache: Cache, path: Path
     assert recalled(cache) is None
     cache.remember(ONE)
     assert recalled(cache) == ONE
+
+
+def test_a_process_that_hangs_while_it_opens_a_database_is_not_waited_for(cache: Cache, path: Path) -> None:
+    path.parent.mkdir(mode=0o700)
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX)
+    started_s = time.monotonic()
+    assert recalled(cache) is None
+    assert time.monotonic() - started_s < 0.5
+    os.close(descriptor)
+    cache.remember(ONE)
+    cache.flush()
+    assert recalled(Cache(path, limits=Limits())) == ONE
 
 
 def in_child(work: Callable[[], bool]) -> bool:
