@@ -20,6 +20,9 @@ from iii_client.config import MODE_HINT, NO_MODE, Config, FilterConfig, PolicyCo
 from iii_client.errors import ConfigurationError, FilterError, IIIError, TrustError
 from iii_client.model import Freshness, Mode, freshness
 
+#: Types in /proc/self/mounts that a restart of the machine, or of a container, empties.
+FLEETING_FILESYSTEMS = frozenset({"tmpfs", "ramfs", "overlay"})
+
 #: A person is waiting, and a first connection may be slow.
 REACH_TIMEOUT_S = 10.0
 MAX_TIMESTAMP_BYTES = 16 << 10
@@ -169,7 +172,17 @@ def _state_dir(path: Path) -> Check:
             says=f"{path} can be read by other users",
             todo="It holds the filter and evidence: chmod 700 it.",
         )
-    return Check(name=name, state=State.OK, says=str(path))
+    from iii_client.records.filesystem import filesystem_of
+
+    # No warning: whether a mount is put back after a restart is not to be seen from here.
+    fleeting = (
+        "It lies in memory or in a container's own layer. If that is not kept over a restart, outbox and "
+        "audit log are lost, and an older filter could be shown to this host: mount a persistent volume."
+    )
+    kind = filesystem_of(path)
+    return Check(
+        name=name, state=State.OK, says=str(path), without=fleeting if kind in FLEETING_FILESYSTEMS else ""
+    )
 
 
 def _filter_checks(config: FilterConfig, state_dir: Path) -> list[Check]:
@@ -247,8 +260,9 @@ def _filter_source(config: FilterConfig) -> Check:
 def _installed_filter(state_dir: Path) -> Check:
     from iii_client.updates import FilterStore
 
+    store = FilterStore(state_dir)
     try:
-        release = FilterStore(state_dir).verify()
+        release = store.verify()
     except FilterError as error:
         return Check(
             name="filter",
@@ -264,6 +278,15 @@ def _installed_filter(state_dir: Path) -> Check:
     exact, near = (sum(part.count for part in parts) for parts in (release.sections, release.near))
     hashes = plural(exact + near, "hash")
     says = f"release {release.id}, {state.value}, {signed_ago(age_s)}, {hashes}, bytes verified"
+    hold = store.holds.read()
+    if hold and not hold.accepted_at:
+        return Check(
+            name="filter",
+            state=State.WARN,
+            says=f"{says}; release {hold.release} is held ({hold.because})",
+            todo=f"Ask the publisher of the filter about it, then: iii-client filter accept {hold.release}",
+            without="Additions since then are not found.",
+        )
     if state is Freshness.FRESH:
         # No warning: it is what the practice service has, and only its publisher could change it.
         practice = "For practice: its near segments may hold few hashes, as no real filter's do."
