@@ -34,8 +34,8 @@ from iii_client.filters.rice import (
 MAGIC = b"\x89IIIDLT\n"
 VERSION = 1
 
-#: A delta may set one bit in so many of its section. A stolen online key fills a filter no faster; 1.4
-#: million hashes at 1e-6 leave room for some 1,200 more in each delta. Beyond that, publish a base.
+#: A delta may set one bit in so many of its section. A stolen online key fills a filter no faster; a list of
+#: 1.4 million hashes at 1e-6 takes 1,250 more in each delta for sure (20 bits a hash), usually 2,200.
 BITS_FOR_ONE_POSITION = 2000
 
 #: Positions of one section, whatever its size: their code takes at most 20 MB, and decoding it 0.2 GB.
