@@ -39,6 +39,9 @@ PROGRESS_EVERY = 10_000
 #: Hashes come in random order, so pages that do not fit here are written many times over. In KiB, at most.
 _CACHE_KIB = 1 << 20
 
+#: Another process may be adding a list; a large one takes longer, and is then named.
+BUSY_TIMEOUT_S = 10.0
+
 _SCHEMA_VERSION = 2
 _SCHEMA = """
 CREATE TABLE lists (
@@ -136,19 +139,39 @@ class Added:
     lists: tuple[str, ...]
 
 
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        busy = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY
+        raise ConfigurationError(
+            "another process is changing the lists" if busy else f"the lists cannot be used: {error}",
+            hint="Wait for it to end, then try again."
+            if busy
+            else "Check the free space; if the file is damaged, restore it from a backup.",
+        ) from error
+
+
 class Catalogue:
-    """The lists in one file, created when it is not there. Thread-safe; one process at a time.
+    """The lists in one file, created when it is not there. Thread-safe; one process at a time changes it.
+
+    Args:
+        path: the file.
+        busy_timeout_s: how long another process's change is waited for.
 
     Raises:
         ConfigurationError: the file is none of ours, or of another version.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self._path = path
         self._lock = threading.RLock()
         try:
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            self._db = sqlite3.connect(
+                path, check_same_thread=False, isolation_level=None, timeout=busy_timeout_s
+            )
             self._db.execute("PRAGMA journal_mode = WAL")
             self._db.execute("PRAGMA synchronous = FULL")
             self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
@@ -253,6 +276,7 @@ class Catalogue:
 
     # --- asking -----------------------------------------------------------------------------------------
 
+    @_named_errors()
     def lists(self) -> tuple[ListInfo, ...]:
         """Every list, by name."""
         with self._lock:
@@ -269,6 +293,7 @@ class Catalogue:
                 for name, kind, version in rows
             )
 
+    @_named_errors()
     def kinds(self) -> Mapping[str, ListKind]:
         """The kind of each list, by name."""
         with self._lock:
@@ -280,7 +305,7 @@ class Catalogue:
         Args:
             with_items: say which hashes are of one picture, which takes a look-up each.
         """
-        with closing(sqlite3.connect(self._path)) as reader:
+        with _named_errors(), closing(sqlite3.connect(self._path)) as reader:
             rows = reader.execute(
                 "SELECT algorithm, value, list, source, scheme, code, quality FROM entries "
                 "WHERE NOT withdrawn ORDER BY algorithm, value, list, source, scheme, code"
@@ -296,6 +321,7 @@ class Catalogue:
                     item=_item_of(reader, list_name, algorithm, value) if with_items else "",
                 )
 
+    @_named_errors()
     def values(self, algorithm: Algorithm) -> list[bytes]:
         """Every hash of one algorithm that is or was listed, ascending."""
         with self._lock:
@@ -304,6 +330,7 @@ class Catalogue:
             )
             return [value for (value,) in rows]
 
+    @_named_errors()
     def withdrawn(self) -> tuple[HashValue, ...]:
         """Every hash that was listed and stands on no list any more."""
         with self._lock:
@@ -313,6 +340,7 @@ class Catalogue:
             ).fetchall()
         return tuple(HashValue(algorithm=Algorithm(algorithm), value=value) for algorithm, value in rows)
 
+    @_named_errors()
     def listings(self, value: HashValue) -> tuple[Listing, ...]:
         """Where a hash stands or stood, by list."""
         with self._lock:
@@ -336,6 +364,7 @@ class Catalogue:
             )
         return tuple(found)
 
+    @_named_errors()
     def linked(self, value: HashValue) -> tuple[HashValue, ...]:
         """The hashes of the same picture, as all lists together say; the asked one first.
 
@@ -435,14 +464,15 @@ class Catalogue:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         """One write transaction: committed when the block ends, rolled back when it raises."""
-        with self._lock:
+        with self._lock, _named_errors():
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 yield
+                self._db.execute("COMMIT")
             except BaseException:
-                self._db.execute("ROLLBACK")
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
                 raise
-            self._db.execute("COMMIT")
 
     def _changed(self, lists: Iterable[str]) -> None:
         self._db.executemany(

@@ -199,6 +199,36 @@ def test_long_work_reports_its_progress(catalogue: Catalogue) -> None:
     assert seen == [PROGRESS_EVERY]
 
 
+def test_a_file_that_another_process_changes_is_named(tmp_path: Path) -> None:
+    one, other = (Catalogue(tmp_path / "catalogue.db", busy_timeout_s=0.1) for _ in range(2))
+
+    def while_the_other_adds() -> Iterator[ListEntry]:
+        yield entry("a")
+        with pytest.raises(ConfigurationError, match="another process is changing the lists"):
+            other.add([entry("b")])
+        assert names(other) == set(), "reading goes on"
+
+    one.add(while_the_other_adds())
+    assert names(other) == {"a"}
+    one.close()
+    other.close()
+
+
+def test_a_file_that_is_damaged_in_the_middle_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "catalogue.db"
+    opened = Catalogue(path)
+    opened.add(entry(str(n)) for n in range(2000))
+    opened.close()
+    content = bytearray(path.read_bytes())
+    content[20_000:60_000] = bytes(40_000)
+    path.write_bytes(content)
+    damaged = Catalogue(path)
+    with pytest.raises(ConfigurationError, match="the lists cannot be used") as caught:
+        list(damaged.entries())
+    assert "backup" in caught.value.hint
+    damaged.close()
+
+
 def test_the_practice_service_s_older_file_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "corpus.db"
     with sqlite3.connect(path) as db:
