@@ -14,7 +14,7 @@ publisher's private files.
 import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing
 from dataclasses import dataclass
 from enum import IntEnum
 from itertools import groupby
@@ -22,6 +22,7 @@ from pathlib import Path
 
 from iii_client.errors import ConfigurationError, PublishError
 from iii_client.model import Algorithm, Category, HashValue, ListKind
+from iii_client.publisher.catalogue_file import BUSY_TIMEOUT_S, named_errors, open_catalogue, transaction
 from iii_client.publisher.lists import ListEntry
 
 #: Hashes of one picture on one list. Digests, a few perceptual hashes; more is a delivery that names
@@ -35,49 +36,6 @@ MAX_DROPPED_RATIO = 0.1
 
 #: Rows between two calls of `progress`.
 PROGRESS_EVERY = 10_000
-
-#: Hashes come in random order, so pages that do not fit here are written many times over. In KiB, at most.
-_CACHE_KIB = 1 << 20
-
-#: Another process may be adding a list; a large one takes longer, and is then named.
-BUSY_TIMEOUT_S = 10.0
-
-_SCHEMA_VERSION = 2
-_SCHEMA = """
-CREATE TABLE lists (
-    name TEXT PRIMARY KEY,
-    kind TEXT NOT NULL,
-    version INTEGER NOT NULL
-);
-CREATE TABLE entries (
-    algorithm TEXT NOT NULL,
-    value BLOB NOT NULL,
-    list TEXT NOT NULL REFERENCES lists (name),
-    source TEXT NOT NULL,
-    scheme TEXT NOT NULL,
-    code TEXT NOT NULL,
-    quality INTEGER NOT NULL,
-    withdrawn INTEGER NOT NULL DEFAULT 0,
-    delivery INTEGER NOT NULL DEFAULT 0,
-    PRIMARY KEY (algorithm, value, list, source, scheme, code)
-) WITHOUT ROWID;
-"""
-_LINKS = """
-CREATE TABLE links (
-    list TEXT NOT NULL,
-    item TEXT NOT NULL,
-    algorithm TEXT NOT NULL,
-    value BLOB NOT NULL,
-    PRIMARY KEY (list, item, algorithm, value)
-) WITHOUT ROWID;
-CREATE INDEX links_of_hash ON links (algorithm, value);
-"""
-#: Version 1 was the practice service's own file.
-_FROM_1 = """
-ALTER TABLE entries ADD COLUMN delivery INTEGER NOT NULL DEFAULT 0;
-UPDATE lists SET kind = 'other' WHERE kind = 'known';
-"""
-
 
 #: Algorithm, value, list, source, scheme and code of a row.
 _Key = tuple[str, bytes, str, str, str, str]
@@ -139,20 +97,6 @@ class Added:
     lists: tuple[str, ...]
 
 
-@contextmanager
-def _named_errors() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        busy = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY
-        raise ConfigurationError(
-            "another process is changing the lists" if busy else f"the lists cannot be used: {error}",
-            hint="Wait for it to end, then try again."
-            if busy
-            else "Check the free space; if the file is damaged, restore it from a backup.",
-        ) from error
-
-
 class Catalogue:
     """The lists in one file, created when it is not there. Thread-safe; one process at a time changes it.
 
@@ -167,21 +111,7 @@ class Catalogue:
     def __init__(self, path: Path, *, busy_timeout_s: float = BUSY_TIMEOUT_S) -> None:
         self._path = path
         self._lock = threading.RLock()
-        try:
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(
-                path, check_same_thread=False, isolation_level=None, timeout=busy_timeout_s
-            )
-            self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            self._db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-            self._migrate()
-        except (OSError, sqlite3.DatabaseError) as error:
-            reason = error.strerror if isinstance(error, OSError) else error
-            raise ConfigurationError(
-                f"the lists cannot be opened: {reason}",
-                hint="Name another data folder, or one that this library made.",
-            ) from error
+        self._db = open_catalogue(path, busy_timeout_s=busy_timeout_s)
 
     def close(self) -> None:
         """Close the file."""
@@ -214,7 +144,7 @@ class Catalogue:
         read = new = dropped = 0
         changed: set[str] = set()
         known: set[str] = set()
-        with self._transaction():
+        with self._lock, transaction(self._db):
             (delivery,) = self._db.execute("SELECT coalesce(max(delivery), 0) + 1 FROM entries").fetchone()
             for entry in entries:
                 read += 1
@@ -243,7 +173,7 @@ class Catalogue:
         Raises:
             ConfigurationError: there is no such list.
         """
-        with self._transaction():
+        with self._lock, transaction(self._db):
             found = self._db.execute("UPDATE lists SET kind = ? WHERE name = ?", (kind, list_name)).rowcount
         if not found:
             raise ConfigurationError(f"there is no list '{list_name}'")
@@ -261,7 +191,7 @@ class Catalogue:
         Raises:
             PublishError: more hashes are linked to it than one picture has.
         """
-        with self._transaction():
+        with self._lock, transaction(self._db):
             where = "WHERE algorithm = ? AND value = ? AND withdrawn != 1"
             lists: set[str] = set()
             withdrawn = 0
@@ -276,7 +206,7 @@ class Catalogue:
 
     # --- asking -----------------------------------------------------------------------------------------
 
-    @_named_errors()
+    @named_errors()
     def lists(self) -> tuple[ListInfo, ...]:
         """Every list, by name."""
         with self._lock:
@@ -293,7 +223,7 @@ class Catalogue:
                 for name, kind, version in rows
             )
 
-    @_named_errors()
+    @named_errors()
     def kinds(self) -> Mapping[str, ListKind]:
         """The kind of each list, by name."""
         with self._lock:
@@ -305,7 +235,7 @@ class Catalogue:
         Args:
             with_items: say which hashes are of one picture, which takes a look-up each.
         """
-        with _named_errors(), closing(sqlite3.connect(self._path)) as reader:
+        with named_errors(), closing(sqlite3.connect(self._path)) as reader:
             rows = reader.execute(
                 "SELECT algorithm, value, list, source, scheme, code, quality FROM entries "
                 "WHERE NOT withdrawn ORDER BY algorithm, value, list, source, scheme, code"
@@ -321,7 +251,7 @@ class Catalogue:
                     item=_item_of(reader, list_name, algorithm, value) if with_items else "",
                 )
 
-    @_named_errors()
+    @named_errors()
     def values(self, algorithm: Algorithm) -> list[bytes]:
         """Every hash of one algorithm that is or was listed, ascending."""
         with self._lock:
@@ -330,7 +260,7 @@ class Catalogue:
             )
             return [value for (value,) in rows]
 
-    @_named_errors()
+    @named_errors()
     def withdrawn(self) -> tuple[HashValue, ...]:
         """Every hash that was listed and stands on no list any more."""
         with self._lock:
@@ -340,7 +270,7 @@ class Catalogue:
             ).fetchall()
         return tuple(HashValue(algorithm=Algorithm(algorithm), value=value) for algorithm, value in rows)
 
-    @_named_errors()
+    @named_errors()
     def listings(self, value: HashValue) -> tuple[Listing, ...]:
         """Where a hash stands or stood, by list."""
         with self._lock:
@@ -364,7 +294,7 @@ class Catalogue:
             )
         return tuple(found)
 
-    @_named_errors()
+    @named_errors()
     def linked(self, value: HashValue) -> tuple[HashValue, ...]:
         """The hashes of the same picture, as all lists together say; the asked one first.
 
@@ -461,36 +391,10 @@ class Catalogue:
         )
         return tuple(text for (text,) in rows)
 
-    @contextmanager
-    def _transaction(self) -> Iterator[None]:
-        """One write transaction: committed when the block ends, rolled back when it raises."""
-        with self._lock, _named_errors():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-
     def _changed(self, lists: Iterable[str]) -> None:
         self._db.executemany(
             "UPDATE lists SET version = version + 1 WHERE name = ?", [(name,) for name in lists]
         )
-
-    def _migrate(self) -> None:
-        (version,) = self._db.execute("PRAGMA user_version").fetchone()
-        steps = {0: _SCHEMA + _LINKS, 1: _FROM_1 + _LINKS, _SCHEMA_VERSION: ""}
-        if version not in steps:
-            raise ConfigurationError(
-                f"the lists are of version {version}, this library knows {_SCHEMA_VERSION}",
-                hint="Name an empty data folder, or use the version that made this one.",
-            )
-        if steps[version]:
-            self._db.executescript(
-                f"BEGIN; {steps[version]} PRAGMA user_version = {_SCHEMA_VERSION}; COMMIT;"
-            )
 
 
 _INSERT = (

@@ -20,7 +20,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from securesystemslib.signer import CryptoSigner
-from tuf.api.exceptions import RepositoryError
 from tuf.api.metadata import (
     DelegatedRole,
     Delegations,
@@ -38,6 +37,7 @@ from tuf.api.metadata import (
 from iii_client.errors import ConfigurationError
 from iii_client.filters import Clock
 from iii_client.publisher.keys import Job, KeyStore
+from iii_client.publisher.metadata_folder import is_signed, newest_root, newest_signed, read_metadata
 from iii_client.updates.durable import replace_durably
 from iii_client.updates.trust import ONLINE_LIFETIME
 
@@ -127,18 +127,18 @@ class Roles:
         Raises:
             ConfigurationError: a file is missing or malformed, or none of a role is signed by its keys.
         """
-        timestamp = _read(metadata_dir / "timestamp.json", Timestamp)
+        timestamp = read_metadata(metadata_dir / "timestamp.json", Timestamp)
         version = timestamp.signed.snapshot_meta.version
-        snapshot = _read(metadata_dir / f"{version}.snapshot.json", Snapshot)
-        root = _newest_root(metadata_dir)
-        targets = _newest_signed(metadata_dir, "targets", root)
+        snapshot = read_metadata(metadata_dir / f"{version}.snapshot.json", Snapshot)
+        root = newest_root(metadata_dir)
+        targets = newest_signed(metadata_dir, "targets", root)
         return cls(
             metadata_dir,
             keys,
             clock,
             root=root,
             targets=targets,
-            delta=_newest_signed(metadata_dir, DELTA_ROLE, targets),
+            delta=newest_signed(metadata_dir, DELTA_ROLE, targets),
             snapshot=snapshot,
             timestamp=timestamp,
         )
@@ -284,8 +284,8 @@ class Roles:
         return (
             meta["targets.json"].version == self._targets.signed.version
             and meta[f"{DELTA_ROLE}.json"].version == self._delta.signed.version
-            and _is_signed(self._root, "snapshot", self._snapshot)
-            and _is_signed(self._root, "timestamp", self._timestamp)
+            and is_signed(self._root, "snapshot", self._snapshot)
+            and is_signed(self._root, "timestamp", self._timestamp)
         )
 
     def _renew_root(self) -> None:
@@ -373,56 +373,3 @@ def _unsigned(signed: T) -> Metadata[T]:
     # Signing raises the version first, so the first signed version is 1.
     signed.version = 0
     return Metadata(signed)
-
-
-def _newest_root(metadata_dir: Path) -> Metadata[Root]:
-    """The end of the chain that begins with the first root, as every client walks it."""
-    root = _read(metadata_dir / "1.root.json", Root)
-    while (path := metadata_dir / f"{root.signed.version + 1}.root.json").exists():
-        following = _read(path, Root)
-        if not (_is_signed(root, "root", following) and _is_signed(following, "root", following)):
-            logger.warning("%s is not signed by the keys before it and is ignored", path.name)
-            break
-        root = following
-    return root
-
-
-def _newest_signed(
-    metadata_dir: Path, role: str, delegator: Metadata[Root] | Metadata[Targets]
-) -> Metadata[Targets]:
-    """The newest version of a role that is signed by its own keys of today.
-
-    Whoever may write into the folder must not have the online keys sign it; and a rotation that was
-    interrupted has written what counts from the next root on.
-    """
-    numbers = [int(path.name.partition(".")[0]) for path in metadata_dir.glob(f"[1-9]*.{role}.json")]
-    for number in sorted(numbers, reverse=True):
-        metadata = _read(metadata_dir / f"{number}.{role}.json", Targets)
-        if _is_signed(delegator, role, metadata):
-            return metadata
-        logger.warning("%d.%s.json is not signed by the keys of its role and is ignored", number, role)
-    raise ConfigurationError(
-        f"no {role} metadata in the repository is signed by the keys that it should be",
-        hint="Restore the repository's folder from a backup.",
-    )
-
-
-def _is_signed(delegator: Metadata[Root] | Metadata[Targets], role: str, metadata: Metadata[T]) -> bool:
-    try:
-        delegator.verify_delegate(role, metadata)
-    except RepositoryError:
-        return False
-    return True
-
-
-def _read(path: Path, kind: type[T]) -> Metadata[T]:
-    try:
-        metadata = Metadata[T].from_bytes(path.read_bytes())
-    except (OSError, RepositoryError) as error:
-        raise ConfigurationError(
-            f"the repository's {kind.type} metadata cannot be read ({type(error).__name__})",
-            hint="Restore the repository's folder from a backup.",
-        ) from error
-    if not isinstance(metadata.signed, kind):
-        raise ConfigurationError(f"the repository's {kind.type} metadata is of another role")
-    return metadata
