@@ -19,12 +19,12 @@ def newest_root(metadata_dir: Path) -> Metadata[Root]:
     """The end of the chain that begins with the first root, as every client walks it.
 
     Raises:
-        ConfigurationError: a root is missing or malformed.
+        ConfigurationError: the first root is missing or malformed.
     """
     root = read_metadata(metadata_dir / "1.root.json", Root)
     while (path := metadata_dir / f"{root.signed.version + 1}.root.json").exists():
-        following = read_metadata(path, Root)
-        if not (is_signed(root, "root", following) and is_signed(following, "root", following)):
+        following = _read_if_any(path, Root)
+        if not (following and is_signed(root, "root", following) and is_signed(following, "root", following)):
             logger.warning("%s is not signed by the keys before it and is ignored", path.name)
             break
         root = following
@@ -40,12 +40,12 @@ def newest_signed(
     interrupted has written what counts from the next root on.
 
     Raises:
-        ConfigurationError: none is, or a file is malformed.
+        ConfigurationError: none is.
     """
-    numbers = [int(path.name.partition(".")[0]) for path in metadata_dir.glob(f"[1-9]*.{role}.json")]
-    for number in sorted(numbers, reverse=True):
-        metadata = read_metadata(metadata_dir / f"{number}.{role}.json", Targets)
-        if is_signed(delegator, role, metadata):
+    names = (path.name.partition(".")[0] for path in metadata_dir.glob(f"*.{role}.json"))
+    for number in sorted((int(name) for name in names if name.isdecimal()), reverse=True):
+        metadata = _read_if_any(metadata_dir / f"{number}.{role}.json", Targets)
+        if metadata and is_signed(delegator, role, metadata):
             return metadata
         logger.warning("%d.%s.json is not signed by the keys of its role and is ignored", number, role)
     raise ConfigurationError(
@@ -79,3 +79,11 @@ def read_metadata(path: Path, kind: type[T]) -> Metadata[T]:
     if not isinstance(metadata.signed, kind):
         raise ConfigurationError(f"the repository's {kind.type} metadata is of another role")
     return metadata
+
+
+def _read_if_any(path: Path, kind: type[T]) -> Metadata[T] | None:
+    """The same, but what is malformed is nothing: it must not stop the publisher either."""
+    try:
+        return read_metadata(path, kind)
+    except ConfigurationError:
+        return None

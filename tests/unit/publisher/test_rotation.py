@@ -191,6 +191,18 @@ def test_metadata_that_somebody_put_into_the_folder_is_never_signed(world: World
     assert world.repository.status().visible
 
 
+@pytest.mark.parametrize(
+    "name", ["999.delta.json", "999.targets.json", "2.root.json", "9x.delta.json", ".delta.json"]
+)
+@pytest.mark.parametrize("content", [b"", b"{}", b"\xff", b"[" * 100_000])
+def test_rubbish_in_the_folder_stops_nobody(world: World, name: str, content: bytes) -> None:
+    (world.metadata / name).write_bytes(content)
+    world.now += timedelta(hours=2)
+    world.repository.refresh()
+    world.repository.rotate()
+    assert world.repository.status().visible
+
+
 def test_twenty_rotations_are_a_chain_from_the_first_root(world: World) -> None:
     for version in range(2, 21):
         world.now += timedelta(days=60)
