@@ -16,7 +16,7 @@ import pytest
 from iii_client.errors import RecordError
 from iii_client.model import Action, Outcome, Receipt, UploadContext
 from iii_client.records import SqliteStore, Store
-from iii_client.records.audit import append_audit
+from iii_client.records.audit import append_audit, entry_digest
 from iii_client.records.audit_check import (
     AuditHead,
     audit_head,
@@ -64,6 +64,15 @@ def test_a_change_of_any_single_byte_of_an_entry_is_found_and_named(store: Store
         assert verify_audit(store).broken_at == 2, f"{column}[{index}]"
     alter(store, f"UPDATE audit SET {column} = :text WHERE seq = 2", text=text)
     assert verify_audit(store).broken_at is None
+
+
+def test_an_entry_that_was_written_anew_with_a_digest_that_fits_shows_at_the_next(store: Store) -> None:
+    fill(store, 3)
+    with store.transaction() as tx:
+        ((at, kind, previous),) = tx.query("SELECT at, kind, previous FROM audit WHERE seq = 2")
+        digest = entry_digest(previous=previous, seq=2, at=at, kind=kind, body="{}")
+        tx.execute("UPDATE audit SET body = '{}', digest = :digest WHERE seq = 2", digest=digest)
+    assert verify_audit(store).broken_at == 3
 
 
 def test_an_entry_that_was_removed_renumbered_or_added_is_found(store: Store) -> None:

@@ -76,9 +76,12 @@ def test_local_files_are_private_and_keep_their_permissions_when_asked(tmp_path:
     places.write_new(str(tmp_path / "new" / "private"), [b"x"])
     assert stat.S_IMODE((tmp_path / "new" / "private").stat().st_mode) == 0o600
     assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
-    like = Permissions(mode=0o4644, uid=os.getuid(), gid=os.getgid())
-    places.write_new(str(tmp_path / "back"), [b"x"], like=like)
-    assert stat.S_IMODE((tmp_path / "back").stat().st_mode) == 0o644
+    for name, like in (
+        ("back", Permissions(mode=0o4644)),
+        ("owned", Permissions(mode=0o644, uid=os.getuid(), gid=os.getgid())),
+    ):
+        places.write_new(str(tmp_path / name), [b"x"], like=like)
+        assert stat.S_IMODE((tmp_path / name).stat().st_mode) == 0o644
 
 
 def test_a_broken_link_counts_as_a_file_and_is_not_written_through(tmp_path: Path) -> None:

@@ -7,8 +7,11 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from iii_client.content import Content
 from iii_client.errors import ContentError, RecordError
@@ -48,8 +51,6 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
         yield str(tmp_path / "quarantine")
         return
     yield f"memory://quarantine-{tmp_path.name}"
-    import fsspec
-
     with contextlib.suppress(FileNotFoundError):
         fsspec.filesystem("memory").rm(f"quarantine-{tmp_path.name}", recursive=True)
 
@@ -372,3 +373,26 @@ def test_of_many_who_act_at_once_one_does_it_and_the_others_are_told(
     assert (
         len([kind for kind, _ in audit(store) if kind in ("quarantine_restored", "quarantine_purged")]) == 1
     )
+
+
+class ForgetfulFileSystem(MemoryFileSystem):  # type: ignore[misc]
+    """Says that it stored everything, and drops the last byte."""
+
+    protocol = "forgetful"
+
+    def _open(self, path: str, mode: str = "rb", **options: Any) -> Any:
+        if mode == "rb" and self.store[path].getbuffer().nbytes:
+            self.store[path].truncate(self.store[path].getbuffer().nbytes - 1)
+        return super()._open(path, mode, **options)
+
+
+def test_a_storage_that_does_not_keep_what_it_took_is_not_believed(
+    store: Store, record: Record, upload: Path, tmp_path: Path
+) -> None:
+    fsspec.register_implementation("forgetful", ForgetfulFileSystem, clobber=True)
+    key = KeyFile(tmp_path / "k", what="key")
+    quarantine = Quarantine(store, place=f"forgetful://{tmp_path.name}", key=key, keep_days=1)
+    with pytest.raises(RecordError):
+        quarantine.hold(Content.from_path(upload), record().encounter_id, str(upload), move=True)
+    assert upload.read_bytes() == PICTURE
+    assert quarantine.list() == ()

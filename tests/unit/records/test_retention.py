@@ -148,6 +148,17 @@ def test_nothing_of_an_uploader_is_left_in_any_table_and_the_audit_log_never_had
     assert "operator-1" in everything
 
 
+def test_a_message_that_the_application_still_waits_for_is_delivered_before_it_goes(
+    store: Store, record: Record, tmp_path: Path
+) -> None:
+    near = record(algorithm=Algorithm.PDQ, context=UploadContext(uploader="alice"))
+    with store.transaction() as tx:
+        decide(tx, near.encounter_id, innocent=False, by=ALICE, now=NOON)
+    key = PseudonymKey(tmp_path / "encounter.key").of("alice")
+    assert purge(store, uploader_key=key).deleted == 1
+    assert count(store, "notice") == 1
+
+
 def test_what_was_deleted_is_not_in_the_file_any_more(store: Store, record: Record, tmp_path: Path) -> None:
     """SQLite would only mark the pages as free."""
     if not isinstance(store, SqliteStore):

@@ -134,6 +134,27 @@ def test_a_decision_is_written_audited_told_and_final(store: Store, record: Reco
         decide(tx, encounter_id, innocent=True, by=ALICE, now=LATER)
 
 
+def test_only_innocence_orders_the_held_file_back(store: Store, record: Record, tmp_path: Path) -> None:
+    key = KeyFile(tmp_path / "k", what="key")
+    quarantine = Quarantine(store, place=str(tmp_path / "q"), key=key, keep_days=1)
+    for innocent in (False, True):
+        encounter_id = record(algorithm=Algorithm.PDQ).encounter_id
+        quarantine.hold(Content.from_bytes(b"x"), encounter_id)
+        with store.transaction() as tx:
+            decide(tx, encounter_id, innocent=innocent, by=ALICE, now=LATER)
+            orders = tx.query("SELECT 1 FROM notice WHERE kind = 'release'")
+        assert len(orders) == innocent
+
+
+def test_what_an_operator_gave_back_waits_for_nobody(store: Store, record: Record) -> None:
+    encounter_id = record(algorithm=Algorithm.PDQ).encounter_id
+    assert why(store) == [WaitsFor.NEAR]
+    with store.transaction() as tx:
+        add_follow_up(tx, encounter_id, FollowUpKind.RESTORED, now=NOON)
+        assert waits_for(load_case(tx, encounter_id)) is None
+    assert why(store) == []
+
+
 def test_a_person_who_confirms_in_shadow_mode_holds_nothing(store: Store, record: Record) -> None:
     encounter_id = record(
         outcome=Outcome.UNCONFIRMED, reasons=(Reason.SERVICE_CANNOT_CONFIRM,), mode=Mode.SHADOW
@@ -160,6 +181,10 @@ def test_what_was_found_in_the_storage_is_reachable_until_it_is_removed(store: S
         assert clock.out_of_reach_at is None
         add_follow_up(tx, encounter_id, FollowUpKind.HELD, now=NOON)
         add_follow_up(tx, encounter_id, FollowUpKind.REMOVED, now=NOON + timedelta(hours=1))
+        ((_, clock),) = matches_with_clocks(tx)
+    assert clock.out_of_reach_at == NOON + timedelta(hours=1)
+    with store.transaction() as tx:
+        add_follow_up(tx, encounter_id, FollowUpKind.PURGED, now=LATER)
         ((_, clock),) = matches_with_clocks(tx)
     assert clock.out_of_reach_at == NOON + timedelta(hours=1)
 

@@ -134,6 +134,24 @@ def test_what_would_have_been_blocked_in_shadow_mode_counts_too(store: Store, re
     assert len(find_withdrawn(store, suppressed=(), confirmer=Service({ONE: False})).found) == 1
 
 
+def test_a_case_that_rests_on_another_listed_hash_too_stands(store: Store, record: Record) -> None:
+    encounter_id = record(value=ONE).encounter_id
+    with store.transaction() as tx:
+        tx.execute(
+            "INSERT INTO encounter_hit"
+            " (encounter_id, algorithm, value, section, view, confirmed, distance_bits, sources, categories)"
+            " VALUES (:id, 'pdq', :value, 'x', 'upright', 1, 0, '[]', '[]')",
+            id=encounter_id,
+            value=TWO,
+        )
+    gone = {hashlib.sha256(ONE).digest()}
+    assert find_withdrawn(store, suppressed=gone, confirmer=None).found == ()
+    assert find_withdrawn(store, suppressed=gone, confirmer=Service({TWO: True})).found == ()
+    assert find_withdrawn(store, suppressed=(), confirmer=Service({ONE: False, TWO: True})).found == ()
+    assert len(find_withdrawn(store, suppressed=gone, confirmer=Service({TWO: False})).found) == 1
+    assert len(find_withdrawn(store, suppressed=(), confirmer=Service({ONE: False, TWO: False})).found) == 1
+
+
 def test_one_hash_of_many_cases_leaves_once(store: Store, record: Record) -> None:
     for _ in range(3):
         record(value=ONE)
