@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 from iii_client.model import (
@@ -32,6 +33,10 @@ from iii_client.model import (
 )
 from iii_client.records import SqliteStore, StateRecorder, Store
 from iii_client.records.pseudonyms import PseudonymKey
+
+# How long an example takes says something about the machine and its other work, and nothing about the code.
+settings.register_profile("no deadlines", deadline=None)
+settings.load_profile("no deadlines")
 
 #: scikit-image files that are photographs of enough detail; drawings and text pages are left out.
 SKIMAGE_PHOTOGRAPHS = (

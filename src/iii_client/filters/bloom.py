@@ -145,7 +145,8 @@ class ExactSection:
         """The bit that each word, shape `(keys, slices)`, stands for in its slice, from `first_slice` on."""
         size = self.header.bits_per_slice
         # Several times faster than %, which numpy does not vectorise.
-        positions = (words - words // self._word.type(size) * self._word.type(size)).astype(np.int64)
+        within = words - words // self._word.type(size) * self._word.type(size)
+        positions: npt.NDArray[np.int64] = within.astype(np.int64)
         positions += np.arange(first_slice, first_slice + words.shape[1], dtype=np.int64) * size
         return positions
 

@@ -25,5 +25,5 @@ def back_off_s(
         chance: a number from 0 to 1.
     """
     # 2**30 × any base is beyond any ceiling; larger powers would only be slow.
-    ceiling_s = min(most_s, base_s * 2.0 ** min(max(failures, 1) - 1, 30))
+    ceiling_s: float = min(most_s, base_s * 2.0 ** min(max(failures, 1) - 1, 30))
     return at_least_s + ceiling_s * chance()
