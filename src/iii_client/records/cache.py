@@ -213,8 +213,10 @@ class Cache:
                 continue
             (replacing if seen.remembered.no_match_key else new).append((key, seen.at_ms, row))
 
+        oldest_ms = as_ms(self._clock() - self._keep)
+
         def work(db: sqlite3.Connection) -> None:
-            db.executemany(_INSERT_NEW, new)
+            db.executemany(_INSERT_NEW, [(*row, oldest_ms) for row in new])
             db.executemany(_REPLACE, replacing)
 
         self._file.write(work)
@@ -247,7 +249,11 @@ class Cache:
 _HEAD = struct.Struct(">qH")
 
 _SELECT = "SELECT row FROM fingerprint WHERE key = ?"
-_INSERT_NEW = "INSERT OR IGNORE INTO fingerprint (key, at_ms, row) VALUES (?, ?, ?)"
+#: One that is too old to be found is not known any more.
+_INSERT_NEW = (
+    "INSERT INTO fingerprint (key, at_ms, row) VALUES (?, ?, ?)"
+    " ON CONFLICT (key) DO UPDATE SET at_ms = excluded.at_ms, row = excluded.row WHERE at_ms < ?"
+)
 _REPLACE = "INSERT OR REPLACE INTO fingerprint (key, at_ms, row) VALUES (?, ?, ?)"
 
 

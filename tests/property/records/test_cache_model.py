@@ -51,7 +51,9 @@ class CacheMachine(RuleBasedStateMachine):
     @rule(number=st.integers(0, 3), recipe=st.sampled_from(RECIPES))
     def remember(self, number: int, recipe: str) -> None:
         self.cache.remember(fingerprint(number, recipe))
-        self.model.setdefault((number, recipe), (self.now, ""))
+        at, _ = self.model.get((number, recipe), (self.now - timedelta(days=99), ""))
+        if self.now - at > timedelta(days=KEEP_DAYS):
+            self.model[number, recipe] = (self.now, "")
 
     @rule(number=st.integers(0, 3), recipe=st.sampled_from(RECIPES), release=st.integers(1, 3))
     def remember_no_match(self, number: int, recipe: str, release: int) -> None:
@@ -99,7 +101,7 @@ class CacheMachine(RuleBasedStateMachine):
 
 
 TestCacheModel = CacheMachine.TestCase
-TestCacheModel.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestCacheModel.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 
 
 @contextmanager
