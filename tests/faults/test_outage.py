@@ -1,7 +1,7 @@
 """The service is down for an hour of uploads at 200 a second: all are kept, and drained at the agreed rate.
 
 The hour is simulated: the clock moves when something waits. The service is the practice service over real
-HTTP; while it is down, nobody listens at its port. 2,000 items by default; III_TEST_OUTAGE_ITEMS=720000 runs
+HTTP; while it is down, nobody listens at its port. 1,000 items by default; III_TEST_OUTAGE_ITEMS=720000 runs
 the whole hour that docs/explanation quotes.
 """
 
@@ -31,7 +31,7 @@ from iii_client.records.pseudonyms import PseudonymKey
 from iii_client.sandbox import Sandbox
 from iii_client.service import make_confirmer
 
-ITEMS = int(os.environ.get("III_TEST_OUTAGE_ITEMS", "2000"))
+ITEMS = int(os.environ.get("III_TEST_OUTAGE_ITEMS", "1000"))
 HOUR_S = 3600.0
 CALLS_PER_S = 2.0
 #: Every so many-th item is one that the service lists.
