@@ -76,7 +76,7 @@ class Site:
 def listed(
     tmp_path_factory: pytest.TempPathFactory, make_pictures: Callable[[Path, int], list[Path]]
 ) -> list[Path]:
-    return make_pictures(tmp_path_factory.mktemp("listed"), 4)
+    return make_pictures(tmp_path_factory.mktemp("listed"), 5)
 
 
 @pytest.fixture(scope="module")
@@ -210,6 +210,28 @@ def test_a_withdrawn_hash_gives_back_what_was_held_for_it(site: Site) -> None:
     assert site("review", "withdrawn", "--json").out == ""
     (case,) = site("case", "--json", lines[name]["encounter_id"]).lines
     assert (case["outcome_now"], case["action_now"]) == ("no_match", "allow")
+
+
+def test_what_was_held_without_an_answer_comes_back_when_the_answer_is_not_listed(site: Site) -> None:
+    """Nobody gives an order: the late answer does it all."""
+    name = f"late{site.listed[4].suffix}"
+    (site.uploads / name).write_bytes(site.listed[4].read_bytes())
+    for path in site.uploads.iterdir():
+        if path.name != name:
+            path.unlink()
+    lines = site.scan(code=1)
+    (case,) = site("case", "--json", "--hashes", lines[name]["encounter_id"]).lines
+    for hit in case["hits"]:
+        site.service.corpus.withdraw(HashValue.from_hex(Algorithm(hit["algorithm"]), hit["value"]))
+    dead = {"III_SERVICE_URL": "http://127.0.0.1:9", "III_CACHE": "false"}
+    held = site("scan", "--json", "--jobs", 1, "--quarantine", site.uploads, code=3, **dead).lines[0]
+    assert (held["outcome"], held["action"]) == ("unconfirmed", "quarantine")
+    assert not (site.uploads / name).exists()
+    site("outbox", "drain", III_CACHE="false")
+    assert (site.uploads / name).exists()
+    (case,) = site("case", "--json", held["encounter_id"]).lines
+    assert [step["kind"] for step in case["follow_ups"]] == ["held", "removed", "late_answer", "restored"]
+    assert (case["outcome_now"], case["held"][0]["state"]) == ("no_match", "restored")
 
 
 def test_a_service_that_is_down_keeps_disputes_and_says_what_could_not_be_asked(site: Site) -> None:
