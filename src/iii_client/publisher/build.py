@@ -8,6 +8,7 @@ really answers (its canaries).
 import io
 from collections.abc import Iterable, Mapping
 from functools import cache
+from itertools import chain
 
 import numpy as np
 from pybloom_live import BloomFilter
@@ -52,7 +53,7 @@ def build_sections(entries: Iterable[ListEntry]) -> tuple[tuple[str, bytes], ...
     Raises:
         PublishError: a list under both conventions of PDQ.
     """
-    return sections_of(sort_entries((*test_picture_entries(), *entries)).exact)
+    return sections_of(sort_entries(chain(test_picture_entries(), entries)).exact)
 
 
 def sections_of(values: Mapping[Algorithm, Values]) -> tuple[tuple[str, bytes], ...]:

@@ -10,6 +10,7 @@ same bytes, and publishing what is published already changes nothing.
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from iii_client.config import Secret
@@ -160,7 +161,7 @@ class FilterRepository:
             PublishError: it would disclose the list: see `NearLedger`; or more is gone than may be.
             OSError: the folder cannot be written.
         """
-        hashes = sort_entries((*test_picture_entries(), *entries))
+        hashes = sort_entries(chain(test_picture_entries(), entries))
         with self._workshop() as work:
             present = present_release(work.roles)
             check_ledger(present, work.near)
@@ -199,7 +200,7 @@ class FilterRepository:
             PublishError: it would disclose the list: see `NearLedger`.
             OSError: the folder cannot be written.
         """
-        hashes = sort_entries((*test_picture_entries(), *entries))
+        hashes = sort_entries(chain(test_picture_entries(), entries))
         with self._workshop() as work:
             check_ledger(present_release(work.roles), work.near)
             hashes = work.near.exact.settled(hashes)
