@@ -173,7 +173,7 @@ def release(
 ) -> int:
     """Publish what is listed: deltas where they do, a base (and near segments) when one is due.
 
-    A base needs a targets key (--offline). Exit 3 when listed hashes could not be published for want of it.
+    A base needs a targets key (--offline). Exit 3 when one is due and its key is not here.
     """
     desk = open_desk(directory, offline=offline, secret=passphrase(ask, passphrase_file))
     report = desk.publish(base=base, most_removed=most_removed)
@@ -216,7 +216,8 @@ def release(
             err.print(f"[yellow]{plural(report.left, 'hash')} in no release yet[/]: fetch a targets key")
         if not report.visible:
             err.print("[yellow]clients do not see it yet[/]: run `publish refresh` where the online keys are")
-    return ExitCode.INCOMPLETE if report.left else ExitCode.NO_MATCH
+    waits = report.left or (report.base_due and base is None)
+    return ExitCode.INCOMPLETE if waits else ExitCode.NO_MATCH
 
 
 @app.command()

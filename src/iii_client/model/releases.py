@@ -149,6 +149,11 @@ class Release:
     coverage: tuple[Coverage, ...] = field(default=(), repr=False)
     mappings: tuple[CategoryMapping, ...] = field(default=(), repr=False)
 
+    def kind_of(self, list_name: str) -> ListKind | None:
+        """What a list is about, as signed with this release; None when it says nothing of the list."""
+        kinds = {row.kind for row in self.coverage if row.list_name == list_name}
+        return kinds.pop() if len(kinds) == 1 else None
+
     @property
     def is_practice(self) -> bool:
         """Whether part of it was made for practice and must not be relied on."""

@@ -5,6 +5,7 @@ import csv
 import hashlib
 import io
 import json
+import random
 import stat
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
@@ -171,7 +172,21 @@ def test_without_an_offline_key_a_base_that_is_due_is_a_failure_that_says_so(pub
     done = published("release", code=3)
     assert "a base is due" in done.stderr
     assert "fetch a targets key" in done.stderr
+    published("release", "--no-base", code=3)
     assert published.json("release", "--offline", "stick-b")["kind"] == "base"
+
+
+def test_pictures_that_wait_for_a_base_are_a_failure_too(published: Shell, tmp_path: Path) -> None:
+    source = random.Random(1)
+    rows = [f"pdq,{source.randbytes(32).hex()},90,pictures,body,s,1,\n" for _ in range(10_000)]
+    (tmp_path / "pictures.csv").write_text(HEADER + "".join(rows))
+    published("add", "pictures.csv", "--kind", "child-abuse")
+    done = published("release", code=3)
+    assert "10,000 new pdq hashes have gathered for a near segment" in done.stderr
+    published("release", "--no-base")
+    assert published.json("release", "--offline", "stick-a")["kind"] == "base"
+    shown = published("status").stdout
+    assert "yes, 10,000" in shown
 
 
 def test_a_withdrawn_picture_goes_with_all_its_hashes_and_stays_away(
