@@ -129,7 +129,9 @@ def _settle(items: Sequence[_Item], confirmer: Confirmer, clock: Callable[[], fl
         for index, value in asking.items():
             item, answer = items[index], answers[value]
             item.answers.append(answer)
-            item.confirm_id = reply.confirm_id or item.confirm_id
+            if value not in reply.recalled:
+                # A remembered answer is not of this call, and a dispute must not name it so.
+                item.confirm_id = reply.confirm_id or item.confirm_id
             item.hashes_sent += _left(answer, reply)
 
 

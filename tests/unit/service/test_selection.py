@@ -203,3 +203,21 @@ def test_many_items_make_batches_with_a_budget_each() -> None:
     assert [len(call) for call in service.calls] == [ITEMS_PER_BATCH, 1]
     assert service.spent_s == [0.0, 0.0]
     assert all(c.hashes_sent == 1 for c in confirmations)
+
+
+def test_a_remembered_answer_did_not_leave_and_is_not_of_the_call_that_was_made() -> None:
+    asked, remembered = digest(Algorithm.SHA256, "asked"), digest(Algorithm.SHA256, "remembered")
+
+    class Remembers(ScriptedService):
+        def confirm(self, hashes: Sequence[HashValue], *, spent_s: float = 0.0) -> Confirmation:
+            return Confirmation(
+                answers=tuple(listed(value) for value in hashes),
+                hashes_sent=1,
+                confirm_id="this call",
+                recalled=frozenset({remembered}),
+            )
+
+    one, two = confirm_items([[hit(asked)], [hit(remembered)]], Remembers())
+    assert (one.hashes_sent, one.confirm_id) == (1, "this call")
+    assert (two.hashes_sent, two.confirm_id) == (0, "")
+    assert isinstance(two.answers[0], Listed)
