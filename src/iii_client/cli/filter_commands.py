@@ -10,6 +10,7 @@ import typer
 from rich.table import Table
 
 from iii_client.cli import filter_decisions
+from iii_client.cli.download_bar import download_bar
 from iii_client.cli.filter_decisions import alarm_of
 from iii_client.cli.render import (
     age,
@@ -49,8 +50,9 @@ def update(
     from iii_client.updates import Updater
 
     config = Config.from_env()
-    updater = Updater(config.filter, config.state_dir, alarm=alarm_of(config))
-    report = updater.update_if_due() if if_due else updater.update()
+    with download_bar() as moved:
+        updater = Updater(config.filter, config.state_dir, alarm=alarm_of(config), progress=moved)
+        report = updater.update_if_due() if if_due else updater.update()
     if report is None:
         if json:
             print_json_line({"due": False})

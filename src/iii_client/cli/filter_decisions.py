@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from iii_client.cli.download_bar import download_bar
 from iii_client.cli.operator import OperatorOption, SecondOption, operators
 from iii_client.cli.render import err, out, print_json_line, size
 from iii_client.config import Config
@@ -110,7 +111,8 @@ def mirror(
     from iii_client.updates.updater import read_root
 
     config = Config.from_env()
-    report = bring_mirror(config.filter, read_root(config.filter.root), directory)
+    with download_bar() as moved:
+        report = bring_mirror(config.filter, read_root(config.filter.root), directory, progress=moved)
     if json:
         print_json_line(
             {

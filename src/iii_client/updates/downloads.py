@@ -4,13 +4,16 @@ What an interrupted download left, also in another process or before a reboot, i
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from iii_client.errors import LengthOrHashError
 from iii_client.updates.fetcher import RepositoryFetcher
 from iii_client.updates.naming import named_errors
 from iii_client.updates.trust import TrustedFile
+
+#: Told how many bytes of a file are here, and how many it has. Called for every piece: be quick.
+Progress = Callable[[int, int], None]
 
 
 class Downloads:
@@ -19,10 +22,14 @@ class Downloads:
     Args:
         directory: where files grow; on the same file system as where they go.
         fetcher: brings the bytes.
+        progress: told of every piece.
     """
 
-    def __init__(self, directory: Path, fetcher: RepositoryFetcher) -> None:
+    def __init__(
+        self, directory: Path, fetcher: RepositoryFetcher, *, progress: Progress = lambda _done, _total: None
+    ) -> None:
         self._directory = directory
+        self._progress = progress
         self._fetcher = fetcher
 
     def fetch(self, file: TrustedFile) -> Path:
@@ -77,4 +84,5 @@ class Downloads:
                     file.truncate()
                     for chunk in chunks:
                         file.write(chunk)
+                        self._progress(file.tell(), trusted.size_bytes)
             trusted.verify(file)

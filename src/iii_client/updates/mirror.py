@@ -19,7 +19,7 @@ from iii_client.config import FilterConfig
 from iii_client.errors import ConfigurationError
 from iii_client.filters import Clock, utc_now
 from iii_client.model import ReleaseId
-from iii_client.updates.downloads import Downloads
+from iii_client.updates.downloads import Downloads, Progress
 from iii_client.updates.durable import exclusive_lock, install_durably, named_disk_errors, replace_durably
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
 from iii_client.updates.fields import number
@@ -57,6 +57,7 @@ def mirror(
     *,
     clock: Clock = utc_now,
     deadline_s: float = DEADLINE_S,
+    progress: Progress = lambda _done, _total: None,
 ) -> MirrorReport:
     """Bring a mirror up to date.
 
@@ -66,6 +67,7 @@ def mirror(
         directory: the mirror.
         clock: the present time.
         deadline_s: for all of it, in seconds; what came by then is kept.
+        progress: told of every piece that is downloaded: bytes of the file here, and its size.
 
     Raises:
         ConfigurationError: the pinned root is none, or the directory mirrors another repository.
@@ -76,11 +78,20 @@ def mirror(
     with named_disk_errors("the mirror", "the mirror's directory"):
         private.mkdir(mode=0o700, parents=True, exist_ok=True)
         with exclusive_lock(private / "lock", timeout_s=LOCK_TIMEOUT_S):
-            return _mirror(config, root, public, private, clock=clock, deadline_s=deadline_s)
+            return _mirror(
+                config, root, public, private, clock=clock, deadline_s=deadline_s, progress=progress
+            )
 
 
 def _mirror(
-    config: FilterConfig, root: bytes, public: Path, private: Path, *, clock: Clock, deadline_s: float
+    config: FilterConfig,
+    root: bytes,
+    public: Path,
+    private: Path,
+    *,
+    clock: Clock,
+    deadline_s: float,
+    progress: Progress,
 ) -> MirrorReport:
     seen, downloads_dir = private / "metadata", private / "downloads"
     for folder in (seen, downloads_dir):
@@ -98,7 +109,7 @@ def _mirror(
     if not config.near:
         # Hosts that read this mirror must not ask for them either.
         base = replace(base, segments=())
-    downloads = Downloads(downloads_dir, fetcher)
+    downloads = Downloads(downloads_dir, fetcher, progress=progress)
     files = list(_files_of(base))
     downloads.forget_all_but(files)
     fetched = 0

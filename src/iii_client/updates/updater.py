@@ -26,7 +26,7 @@ from iii_client.errors import (
 )
 from iii_client.filters import Clock, utc_now
 from iii_client.model import NO_RELEASE, Release, ReleaseId
-from iii_client.updates.downloads import Downloads
+from iii_client.updates.downloads import Downloads, Progress
 from iii_client.updates.durable import named_disk_errors
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
 from iii_client.updates.gates import check_order, check_sizes
@@ -73,6 +73,7 @@ class Updater:
         deadline_s: for one whole update, in seconds.
         random: for the jitter of the schedule.
         alarm: told a kind and a sentence when a human has to look: `release_held` or `filter_refused`.
+        progress: told of every piece that is downloaded: bytes of the file here, and its size.
         reached: told each of `store.CRASH_POINTS`.
     """
 
@@ -85,9 +86,11 @@ class Updater:
         deadline_s: float = DEADLINE_S,
         random: Random = random.random,
         alarm: Alarm = lambda _kind, _detail: None,
+        progress: Progress = lambda _done, _total: None,
         reached: Reached = lambda _: None,
     ) -> None:
         self._alarm = alarm
+        self._progress = progress
         self._config = config
         self._clock = clock
         self._deadline_s = deadline_s
@@ -199,7 +202,7 @@ class Updater:
         changed = (
             before is None or (before.id, before.near) != (offered.id, offered.near) or not self._is_intact()
         )
-        downloads = Downloads(self.store.downloads_dir, fetcher)
+        downloads = Downloads(self.store.downloads_dir, fetcher, progress=self._progress)
         if changed:
             installer = Installer(
                 self.store, base, downloads, negatives=self._negatives.load(), clock=self._clock

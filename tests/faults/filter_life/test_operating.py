@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from iii_client import errors
+from iii_client import Config, Outcome, Scanner, errors
 from iii_client.records import SqliteStore
 from iii_client.updates.mirror import mirror
 from iii_client.updates.refresher import start_refresher
@@ -208,6 +208,28 @@ def test_a_damaged_note_of_a_held_release_stops_updates_and_says_so(grown: Host)
     command(grown, "rollback")
     (grown.state_dir / "filter" / "hold").write_text("{")
     grown.refuses(errors.FilterFormatError, "held release is damaged", "Remove the file")
+
+
+def test_what_a_scanner_saw_holds_a_release_that_names_it(host: Host) -> None:
+    """From scans to the gate, as an application does it; the files are some that nobody lists."""
+    host.forge.publish_base("a")
+    host.update()
+    config = Config.from_mapping({"mode": "enforce", "state_dir": str(host.state_dir)})
+    uploads = names(6, label="an upload")
+    with Scanner.from_config(config) as scanner:
+        for upload in uploads:
+            assert scanner.scan(upload.encode()).verdict.outcome is Outcome.NO_MATCH
+    host.forge.publish_delta(*uploads[:4])
+    host.refuses(errors.HeldReleaseError, "4 of this host's last 6 files")
+
+
+def test_progress_is_told_for_every_piece(host: Host) -> None:
+    told: list[tuple[int, int]] = []
+    host.forge.publish_base("a")
+    host.updater(progress=lambda done, total: told.append((done, total))).update()
+    size = host.updater().store.installed().size_bytes
+    assert told[-1] == (size, size)
+    assert told == sorted(told)
 
 
 # --- timers and workers ---------------------------------------------------------------------------------

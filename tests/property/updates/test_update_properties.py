@@ -15,6 +15,7 @@ from iii_client.filters.ring_chain import NearParameters
 from iii_client.model import Algorithm, HashValue, NearInfo, Release, ReleaseId, SectionInfo
 from iii_client.updates import FilterStore
 from iii_client.updates.signed_base import SignedBase
+from iii_client.updates.signed_delta import SignedDelta, delta_path, delta_sequences
 from iii_client.updates.signed_near import NearTarget, SignedSegment
 
 json_values = st.recursive(
@@ -115,6 +116,30 @@ def test_a_signed_segment_is_read_or_refused_by_name(field: str, value: Any, dee
         SignedSegment.from_custom(custom)
     with contextlib.suppress(GateError):
         SignedSegment.from_custom(value)
+
+
+@given(release=releases.filter(lambda r: r.sequence > 0), sha256=digests, value=json_values)
+def test_a_signed_delta_is_read_as_written_or_refused_by_name(
+    release: ReleaseId, sha256: str, value: Any
+) -> None:
+    signed = SignedDelta(release=release, result_sha256=sha256)
+    assert SignedDelta.from_custom(json.loads(json.dumps(signed.to_custom()))) == signed
+    for name in signed.to_custom():
+        with contextlib.suppress(GateError):
+            SignedDelta.from_custom(signed.to_custom() | {name: value})
+    with contextlib.suppress(GateError):
+        SignedDelta.from_custom(value)
+
+
+@given(
+    epoch=st.integers(1, 9_999_999_999),
+    sequences=st.sets(st.integers(1, 999_999), max_size=9),
+    others=st.lists(st.text(max_size=30), max_size=5),
+)
+def test_deltas_are_found_among_any_paths(epoch: int, sequences: set[int], others: list[str]) -> None:
+    paths = [delta_path(ReleaseId(epoch=epoch, sequence=sequence)) for sequence in sequences]
+    paths += [delta_path(ReleaseId(epoch=epoch + 1, sequence=1)), f"delta/{epoch}/1.delta", *others]
+    assert delta_sequences(paths, epoch) == sorted(sequences)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
