@@ -209,10 +209,10 @@ class Cache:
             try:
                 row = _pack(key, seen)
             except ValueError as error:
-                logger.info("a fingerprint is not kept: %s", error)
+                # Its text may quote what cannot be stored.
+                logger.info("a fingerprint is not kept: %s", type(error).__name__)
                 continue
             (replacing if seen.remembered.no_match_key else new).append((key, seen.at_ms, row))
-
         oldest_ms = as_ms(self._clock() - self._keep)
 
         def work(db: sqlite3.Connection) -> None:
