@@ -30,6 +30,18 @@ def test_the_environment_overrides_the_file(tmp_path: Path) -> None:
     )
 
 
+def test_an_applications_own_settings_win_over_file_and_environment(tmp_path: Path) -> None:
+    file = tmp_path / "iii.toml"
+    file.write_text('mode = "shadow"\n[policy.rules]\nno_filter = "block"\nfilter_stale = "block"\n')
+    config = Config.from_env(
+        {"III_CONFIG": str(file), "III_SERVICE_URL": "https://b.example", "III_SERVICE_USERNAME": "me"},
+        over={"service": {"url": "https://c.example"}, "policy": {"rules": {"no_filter": "allow"}}},
+    )
+    assert config.mode is Mode.SHADOW
+    assert (config.service.url, config.service.username) == ("https://c.example", "me")
+    assert config.policy.rules == {"no_filter": "allow", "filter_stale": "block"}
+
+
 def test_a_secret_is_read_from_its_file_and_never_shown(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("hunter2\n")

@@ -45,8 +45,14 @@ class Config:
     contact: str = ""
 
     @classmethod
-    def from_env(cls, env: Mapping[str, str] | None = None) -> "Config":
+    def from_env(
+        cls, env: Mapping[str, str] | None = None, *, over: Mapping[str, Any] | None = None
+    ) -> "Config":
         """Read the environment, over the TOML file that `III_CONFIG` names, if any.
+
+        Args:
+            env: of this process unless given.
+            over: nested plain values that win over both, e.g. an application's own settings.
 
         Raises:
             ConfigurationError: a setting is missing, unknown or malformed.
@@ -57,7 +63,7 @@ class Config:
         for variable, path in ENVIRONMENT.items():
             if (text := _from_env_or_file(env, variable)) is not None:
                 _put(tree, path, text)
-        return cls.from_mapping(tree)
+        return cls.from_mapping(_merged(tree, over or {}))
 
     @classmethod
     def from_toml(cls, path: Path) -> "Config":
@@ -215,6 +221,15 @@ def _read_small(path: Path, what: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError:
         raise ConfigurationError(f"{what} is not UTF-8 text") from None
+
+
+def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Tables are merged; of any other value the upper one holds."""
+    merged = dict(under)
+    for key, value in over.items():
+        both_tables = isinstance(value, Mapping) and isinstance(merged.get(key), Mapping)
+        merged[key] = _merged(merged[key], value) if both_tables else value
+    return merged
 
 
 def _put(tree: dict[str, Any], path: str, value: str) -> None:
