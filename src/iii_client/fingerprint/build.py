@@ -7,6 +7,7 @@ Promises: nothing is raised for what a content is or is not; what could not be c
 import io
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import BinaryIO, cast
 
@@ -116,6 +117,7 @@ class FingerprintBuilder:
 
     Args:
         recall: what is known under a SHA-256, or None; then nothing is decoded.
+        keeps_bytes: False where somebody else keeps them, and gives them to `finish`.
     """
 
     def __init__(
@@ -125,6 +127,7 @@ class FingerprintBuilder:
         limits: Limits,
         reader: PixelReader = _LOOKS_HERE,
         recall: Callable[[HashValue], Fingerprint | None] = lambda _: None,
+        keeps_bytes: bool = True,
     ) -> None:
         self._recipe = recipe
         self._limits = limits
@@ -134,7 +137,7 @@ class FingerprintBuilder:
         self._size = 0
         self._head = b""
         self._spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_MAX_BYTES)  # noqa: SIM115
-        self._spooled = True
+        self._spooled = keeps_bytes
 
     def update(self, chunk: bytes | bytearray | memoryview) -> None:
         """Take the next bytes."""
@@ -144,6 +147,8 @@ class FingerprintBuilder:
         self._digester.update(chunk)
         if len(self._head) < HEAD_BYTES:
             self._head += chunk[: HEAD_BYTES - len(self._head)]
+        if not self._spooled:
+            return
         try:
             if self._size <= self._limits.max_picture_bytes:
                 self._spool.write(chunk)
@@ -153,8 +158,12 @@ class FingerprintBuilder:
         except OSError:  # the disk is full: the upload goes on, and its pixels were not looked at
             self._spooled = False
 
-    def finish(self) -> Fingerprint:
-        """The fingerprint of everything so far. The builder is used up."""
+    def finish(self, content: Content | None = None) -> Fingerprint:
+        """The fingerprint of everything so far. The builder is used up.
+
+        Args:
+            content: the same bytes, to decode them from; without it, what was spooled.
+        """
         with self._spool:
             if self._size > self._limits.max_content_bytes:
                 skipped = tuple(Skipped(what=what, reason=Reason.TOO_LARGE) for what in ("digests", "pixels"))
@@ -163,20 +172,24 @@ class FingerprintBuilder:
             sha256 = next(digest for digest in digests if digest.algorithm is Algorithm.SHA256)
             if (known := self._recall(sha256)) is not None:
                 return known
-            if not self._spooled:
+            if content is None and not self._spooled:
                 looked = Looked.refused(Reason.UNREADABLE, "could not be spooled")
                 return _fingerprint(self._recipe, self._size, _NOT_SEEN, digests, looked)
             kind = sniff(self._head[:HEAD_BYTES])
             self._spool.seek(0)
-            looked = _look(
-                cast(BinaryIO, self._spool),
-                kind,
-                self._size,
-                lambda: digests,
-                recipe=self._recipe,
-                limits=self._limits,
-                reader=self._reader,
-            )
+            try:
+                with nullcontext(cast(BinaryIO, self._spool)) if content is None else content.open() as stream:
+                    looked = _look(
+                        stream,
+                        kind,
+                        self._size,
+                        lambda: digests,
+                        recipe=self._recipe,
+                        limits=self._limits,
+                        reader=self._reader,
+                    )
+            except ContentError as error:
+                looked = Looked.refused(_reason(error))
             return _fingerprint(self._recipe, self._size, kind, digests, looked)
 
 

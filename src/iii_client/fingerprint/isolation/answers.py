@@ -40,6 +40,7 @@ _REDUCTIONS = (1, 2, 4, 8)
 #: What a decoder may say; the numbers are those of the format. New ones are added at the end.
 _ALGORITHMS = (Algorithm.PDQ, Algorithm.PDQ_512, Algorithm.PHASH)
 _GATES = (Reason.LOW_QUALITY, Reason.LOW_MARGIN)
+_TRIMMED = 0x80  # in the byte of the gates
 _WHATS = ("pixels", "frames")
 _REASONS = (
     Reason.TOO_LARGE,
@@ -65,8 +66,12 @@ def answer_bytes(recipe: Recipe) -> int:
     """
     if not 1 <= recipe.max_frames <= MAX_FRAMES:
         raise ValueError(f"isolation takes recipes of 1 to {MAX_FRAMES} frames, not {recipe.max_frames}")
-    hashes = recipe.max_frames * len(recipe.algorithms)
-    return _HEADER.size + recipe.max_frames * _FRAME.size + hashes * _HASH.size + _SKIPS * _SKIP.size
+    return (
+        _HEADER.size
+        + recipe.max_frames * _FRAME.size
+        + _most_hashes(recipe) * _HASH.size
+        + _SKIPS * _SKIP.size
+    )
 
 
 def pack_answer(looked: Looked, question: Question) -> bytes:
@@ -79,10 +84,7 @@ def pack_answer(looked: Looked, question: Question) -> bytes:
     parts = (
         _HEADER.pack(_MAGIC, question.nonce, len(looked.frames), len(looked.perceptual), len(looked.skipped)),
         _slots(recipe.max_frames * _FRAME.size, b"".join(map(_pack_frame, looked.frames))),
-        _slots(
-            recipe.max_frames * len(recipe.algorithms) * _HASH.size,
-            b"".join(map(_pack_hash, looked.perceptual)),
-        ),
+        _slots(_most_hashes(recipe) * _HASH.size, b"".join(map(_pack_hash, looked.perceptual))),
         _slots(_SKIPS * _SKIP.size, b"".join(map(_pack_skip, looked.skipped))),
     )
     return b"".join(parts)
@@ -101,7 +103,7 @@ def parse_answer(record: bytes, question: Question) -> Looked:
     _require(nonce == question.nonce, "nonce")
     slots = _Slots(record, _HEADER.size)
     frames = slots.take(_FRAME, recipe.max_frames, frame_count)
-    hashes = slots.take(_HASH, recipe.max_frames * len(recipe.algorithms), hash_count)
+    hashes = slots.take(_HASH, _most_hashes(recipe), hash_count)
     skips = slots.take(_SKIP, _SKIPS, skip_count)
     looked = Looked(
         frames=tuple(_parse_frame(*fields) for fields in frames),
@@ -110,10 +112,38 @@ def parse_answer(record: bytes, question: Question) -> Looked:
     )
     indices = [frame.index for frame in looked.frames]
     _require(indices == sorted(set(indices)) and indices[:1] in ([], [0]), "order of frames")
-    wanted = [(index, algorithm) for index in indices for algorithm in recipe.algorithms]
-    _require([(found.frame, found.algorithm) for found in looked.perceptual] == wanted, "hashes of frames")
+    _require(_places(looked.perceptual) == _wanted(looked.perceptual, indices, recipe), "hashes of frames")
     _require(bool(looked.frames or looked.skipped), "nothing seen and no reason")
     return looked
+
+
+#: Where a hash belongs: frame, algorithm, whether of the frame without its border.
+_Place = tuple[int, Algorithm, bool]
+
+
+def _places(hashes: tuple[PerceptualHash, ...]) -> list[_Place]:
+    return [(found.frame, found.algorithm, found.trimmed) for found in hashes]
+
+
+def _wanted(hashes: tuple[PerceptualHash, ...], indices: list[int], recipe: Recipe) -> list[_Place]:
+    """Each frame has all hashes of its recipe, then those without a border that were found, if any."""
+    found = set(_places(hashes))
+    trimmed = _trimmable(recipe)
+    wanted: list[_Place] = []
+    for index in indices:
+        wanted += [(index, algorithm, False) for algorithm in recipe.algorithms]
+        wanted += [(index, algorithm, True) for algorithm in trimmed if (index, algorithm, True) in found]
+    return wanted
+
+
+def _trimmable(recipe: Recipe) -> list[Algorithm]:
+    if not recipe.trims_borders:
+        return []
+    return [algorithm for algorithm in _ALGORITHMS[:2] if algorithm in recipe.algorithms]
+
+
+def _most_hashes(recipe: Recipe) -> int:
+    return recipe.max_frames * (len(recipe.algorithms) + len(_trimmable(recipe)))
 
 
 class _Slots:
@@ -149,15 +179,17 @@ def _parse_frame(index: int, width_px: int, height_px: int, reduction: int) -> F
 
 
 def _pack_hash(found: PerceptualHash) -> bytes:
-    gates = sum(1 << _GATES.index(gate) for gate in found.gates)
+    flags = sum(1 << _GATES.index(gate) for gate in found.gates) | (_TRIMMED if found.trimmed else 0)
     algorithm = _ALGORITHMS.index(found.algorithm)
-    return _HASH.pack(found.frame, algorithm, found.quality, gates, found.value, found.coefficients)
+    return _HASH.pack(found.frame, algorithm, found.quality, flags, found.value, found.coefficients)
 
 
 def _parse_hash(
-    frame: int, algorithm: int, quality: int, gates: int, value: bytes, coefficients: bytes
+    frame: int, algorithm: int, quality: int, flags: int, value: bytes, coefficients: bytes
 ) -> PerceptualHash:
+    trimmed, gates = bool(flags & _TRIMMED), flags & ~_TRIMMED
     _require(algorithm < len(_ALGORITHMS) and quality <= 100 and gates < 1 << len(_GATES), "fields of a hash")
+    _require(not (trimmed and gates), "gates of a trimmed hash")
     found = _ALGORITHMS[algorithm]
     width = found.width_bits // 8
     _require(not value[width:].strip(b"\0"), "width of a hash")
@@ -173,6 +205,7 @@ def _parse_hash(
         coefficients=coefficients,
         frame=frame,
         gates=tuple(gate for bit, gate in enumerate(_GATES) if gates >> bit & 1),
+        trimmed=trimmed,
     )
 
 
