@@ -178,7 +178,9 @@ class FingerprintBuilder:
             kind = sniff(self._head[:HEAD_BYTES])
             self._spool.seek(0)
             try:
-                with nullcontext(cast(BinaryIO, self._spool)) if content is None else content.open() as stream:
+                with (
+                    nullcontext(cast(BinaryIO, self._spool)) if content is None else content.open() as stream
+                ):
                     looked = _look(
                         stream,
                         kind,

@@ -3,6 +3,7 @@
 By exec, never by forking the host: a host may have threads, and its memory holds what no worker may see.
 """
 
+import array
 import contextlib
 import json
 import os
@@ -98,7 +99,7 @@ class HelperProcess:
             with their_fate:
                 try:
                     descriptors = [their_worker.fileno(), their_fate.fileno()]
-                    socket.send_fds(self._control, [ORDER.pack(items, ahead)], descriptors, NO_SIGNAL)
+                    self._send(ORDER.pack(items, ahead), descriptors)
                 except BaseException:
                     worker.close()
                     fate.close()
@@ -118,6 +119,11 @@ class HelperProcess:
         """Leave it to the process that started it: this one was forked from that."""
         self._control.close()
         self._process.returncode = 0  # it is not our child, so it is not ours to wait for
+
+    def _send(self, order: bytes, descriptors: list[int]) -> None:
+        # socket.send_fds would do, but it forgets its flags (Python 3.11).
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        self._control.sendmsg([order], [rights], NO_SIGNAL)
 
     def _wait_until_ready(self) -> None:
         self._control.settimeout(START_TIMEOUT_S)
