@@ -137,9 +137,13 @@ class Scanner:
         """Hash one item; no filter, no network."""
         return build_fingerprint(_as_content(content), recipe=self._recipe, limits=self._limits)
 
-    def start_fingerprint(self) -> FingerprintBuilder:
-        """Hash an upload while it streams in: `update(chunk)`, then `check([builder.finish()])`."""
-        return FingerprintBuilder(recipe=self._recipe, limits=self._limits)
+    def start_fingerprint(self, *, keeps_bytes: bool = True) -> FingerprintBuilder:
+        """Hash an upload while it streams in: `update(chunk)`, then `check([builder.finish()])`.
+
+        Args:
+            keeps_bytes: False where the application keeps them, and gives them to `finish(content)`.
+        """
+        return FingerprintBuilder(recipe=self._recipe, limits=self._limits, keeps_bytes=keeps_bytes)
 
     def check(
         self, fingerprints: Sequence[Fingerprint], *, contexts: Sequence[UploadContext] = ()

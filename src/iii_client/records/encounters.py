@@ -82,6 +82,16 @@ def add_encounter(
     return receipt
 
 
+def name_reference(tx: Transaction, encounter_id: str, reference: str) -> None:
+    """Say where the application finds an item, which it often knows only after the decision. Once: what was
+    said before stays."""
+    tx.execute(
+        "UPDATE encounter SET reference = :reference WHERE id = :id AND reference = ''",
+        reference=storable(reference),
+        id=encounter_id,
+    )
+
+
 def routes_seen(tx: Transaction) -> tuple[str, ...]:
     """Every route by which something came that was recorded, without the empty one."""
     return tuple(

@@ -102,6 +102,7 @@ class Quarantine:
         origin: str = "",
         *,
         move: bool = False,
+        mode: int = -1,
         by: Operators | None = None,
     ) -> str:
         """Seal a copy, and with `move` delete the original. Doing it again after a crash goes on.
@@ -112,6 +113,8 @@ class Quarantine:
             origin: path or fsspec address that it came from and may go back to, of a link what it leads to;
                 empty for none.
             move: delete the file at `origin` once the sealed one is safe.
+            mode: permission bits for the file when it goes to `origin`, where there was none before; private
+                when -1.
             by: who orders it; nobody when the policy does.
 
         Returns:
@@ -128,7 +131,7 @@ class Quarantine:
         origin = places.resolved(origin) if origin else ""
         held = self._held_before(content, encounter_id, origin)
         if held is None:
-            held = self._seal(content, encounter_id, origin, move=move, by=by)
+            held = self._seal(content, encounter_id, origin, move=move, mode=mode, by=by)
         if move:
             self._delete_original(held)
         if by is None:
@@ -257,7 +260,7 @@ class Quarantine:
         return None
 
     def _seal(
-        self, content: Content, encounter_id: str, origin: str, *, move: bool, by: Operators | None
+        self, content: Content, encounter_id: str, origin: str, *, move: bool, mode: int, by: Operators | None
     ) -> Held:
         held_id, name, now = secrets.token_hex(16), new_name(), self._clock()
         with self._store.transaction() as tx:
@@ -267,7 +270,7 @@ class Quarantine:
                 encounter_id=encounter_id,
                 name=name,
                 origin=origin,
-                origin_permissions=places.permissions(origin) if move else places.UNKNOWN,
+                origin_permissions=places.permissions(origin) if move else places.Permissions(mode=mode),
                 now=now,
                 keep_until=now + self._keep,
             )

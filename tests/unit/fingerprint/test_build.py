@@ -304,6 +304,26 @@ def test_a_picture_in_one_chunk_over_the_limit_is_unscannable_never_no_match(
         assert verdict.outcome is Outcome.UNSCANNABLE
 
 
+def test_a_builder_need_not_keep_bytes_that_somebody_else_keeps(photo: Image.Image) -> None:
+    for data in (encoded(photo, "PNG"), b"text " * 1000, encoded(photo, "JPEG")[:-2000], b""):
+        builder = FingerprintBuilder(recipe=FAST, limits=LIMITS, keeps_bytes=False)
+        for start in range(0, len(data), 1 << 16):
+            builder.update(data[start : start + (1 << 16)])
+        assert builder._spool.tell() == 0
+        assert builder.finish(Content.from_bytes(data)) == fingerprint(data)
+
+
+def test_bytes_that_somebody_else_lost_are_unreadable_never_no_match(photo: Image.Image) -> None:
+    data, gone = encoded(photo, "PNG"), io.BytesIO()
+    gone.close()
+    for content in (None, Content.from_file(gone)):
+        builder = FingerprintBuilder(recipe=FAST, limits=LIMITS, keeps_bytes=False)
+        builder.update(data)
+        result = builder.finish(content)
+        assert reasons(result) == [("pixels", Reason.UNREADABLE)]
+        assert result.digests == fingerprint(data).digests
+
+
 def test_text_over_the_picture_limit_is_still_not_a_picture() -> None:
     limits = Limits(max_picture_bytes=2000)
     assert reasons(fingerprint(b"text " * 1000, limits=limits)) == [("pixels", Reason.NOT_A_PICTURE)]

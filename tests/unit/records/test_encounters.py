@@ -26,7 +26,8 @@ from iii_client.model import (
     UploadContext,
     Verdict,
 )
-from iii_client.records import StateRecorder
+from iii_client.records import SqliteStore, StateRecorder
+from iii_client.records.encounters import name_reference
 
 SHA256 = HashValue(algorithm=Algorithm.SHA256, value=bytes(range(32)))
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -234,3 +235,12 @@ def test_a_transaction_that_fails_leaves_nothing_and_the_next_one_works(tmp_path
     (tmp_path / "encounter.key").rmdir()
     log.record(decision(), UploadContext(uploader="u"))
     assert rows(tmp_path, "SELECT count(*) FROM encounter") == [(1,)]
+
+
+def test_where_an_item_is_found_may_be_said_later_and_once(tmp_path: Path) -> None:
+    recorder = StateRecorder.in_directory(tmp_path)
+    receipt = recorder.record(decision(), UploadContext(route="avatar"))
+    with SqliteStore(tmp_path / "state.db").transaction() as tx:
+        name_reference(tx, receipt.encounter_id, "photos/42.jpg")
+        name_reference(tx, receipt.encounter_id, "photos/43.jpg")
+    assert rows(tmp_path, "SELECT reference FROM encounter") == [("photos/42.jpg",)]

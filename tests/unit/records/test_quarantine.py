@@ -121,6 +121,17 @@ def test_an_upload_without_an_origin_can_be_held_and_put_anywhere(
     assert (tmp_path / "back").read_bytes() == PICTURE
 
 
+def test_an_upload_that_was_never_stored_goes_to_its_place_with_the_permissions_it_would_have_had(
+    quarantine: Quarantine, record: Record, tmp_path: Path
+) -> None:
+    target = tmp_path / "media" / "holiday.jpg"
+    held_id = quarantine.hold(Content.from_bytes(PICTURE), record().encounter_id, str(target), mode=0o644)
+    assert not target.exists()
+    quarantine.restore(held_id, by=ALICE)
+    assert target.read_bytes() == PICTURE
+    assert stat.S_IMODE(target.stat().st_mode) == 0o644
+
+
 def test_a_restored_file_is_what_it_was_and_where_it_was(
     quarantine: Quarantine, record: Record, upload: Path, place: str, store: Store
 ) -> None:
