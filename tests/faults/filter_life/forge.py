@@ -9,6 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +50,12 @@ def digest(name: str) -> HashValue:
 
 def bundle_of(names: Iterable[str], release: ReleaseId) -> bytes:
     """A bundle that lists the SHA-256 of these names, and the test picture."""
+    return _built(tuple(names), release)
+
+
+@cache
+def _built(names: tuple[str, ...], release: ReleaseId) -> bytes:
+    # Most tests begin with the same few.
     entries = [ListEntry(hash=digest(name), quality=100, list_name="list", source="body") for name in names]
     return build_bundle(entries, release=release)
 

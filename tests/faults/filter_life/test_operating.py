@@ -1,19 +1,22 @@
 """An operator at work: what was held and accepted, rolled back and verified; timers, workers and mirrors."""
 
 import dataclasses
+import io
 import json
 import os
-import subprocess
-import sys
+import signal
 import threading
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 
 from iii_client import Config, Outcome, Scanner, errors
+from iii_client.cli.app import run
 from iii_client.records import SqliteStore
 from iii_client.updates.mirror import mirror
 from iii_client.updates.refresher import start_refresher
@@ -29,25 +32,22 @@ from .test_attacks import remember
 
 
 def command(host: Host, *arguments: str, code: int = 0) -> Any:
-    """Run `iii-client filter …`; what it printed as JSON, or its text on standard error."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("III_")}
-    result = subprocess.run(
-        [sys.executable, "-m", "iii_client", "filter", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env={
-            **clean,
-            "III_STATE_DIR": str(host.state_dir),
-            "III_FILTER_URL": host.config.url,
-            "III_FILTER_ROOT": host.config.root,
-            "III_MODE": "shadow",
-            "COLUMNS": "300",
-        },
-    )
-    assert result.returncode == code, result.stderr + result.stdout
-    assert "Traceback" not in result.stderr
-    return json.loads(result.stdout) if "--json" in arguments and code == 0 else result.stderr + result.stdout
+    """`iii-client filter …`, in this process; what it printed as JSON, or all that it said as one line."""
+    env = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("III_")},
+        "III_STATE_DIR": str(host.state_dir),
+        "III_FILTER_URL": host.config.url,
+        "III_FILTER_ROOT": host.config.root,
+        "III_MODE": "shadow",
+    }
+    printed, said, handler = io.StringIO(), io.StringIO(), signal.getsignal(signal.SIGTERM)
+    with redirect_stdout(printed), redirect_stderr(said), patch.dict(os.environ, env, clear=True):
+        result = run(["filter", *arguments])
+    signal.signal(signal.SIGTERM, handler)
+    text = " ".join((said.getvalue() + printed.getvalue()).split())
+    assert result == code, text
+    assert "Traceback" not in text
+    return json.loads(printed.getvalue()) if "--json" in arguments and code == 0 else text
 
 
 @pytest.fixture
