@@ -2,8 +2,9 @@
 
     python tests/faults/chaos/chaos_run.py [--uploads 20] [--budget 0.8]
 
-prints the table of docs/explanation/faults-survived.md. The tests beside this file run it shorter. Hashes are
-synthetic: random SHA-256, listed in a practice service of its own.
+prints the table of docs/explanation/faults-survived.md and exits with 1 when a row is not as it promises. The
+tests beside this file run it shorter. Hashes are synthetic: random SHA-256, listed in a practice service of
+its own.
 """
 
 import argparse
@@ -312,7 +313,7 @@ def _random_hash() -> HashValue:
     return HashValue(algorithm=Algorithm.SHA256, value=secrets.token_bytes(32))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(arguments: Sequence[str] | None = None) -> int:
     """Run all faults and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--uploads", type=int, default=20)
@@ -321,11 +322,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     names = [*FAULTS, BAD_TLS]
     with world(budget_s=options.budget, hashes=options.uploads * len(names)) as here:
         sys.stdout.write(f"{HEADER}\n")
+        rows = []
         for name in names:
-            sys.stdout.write(f"{run(here, name, uploads=options.uploads)}\n")
+            rows.append(run(here, name, uploads=options.uploads))
+            sys.stdout.write(f"{rows[-1]}\n")
             sys.stdout.flush()
     sys.stdout.write(f"\n{ssl.OPENSSL_VERSION}, Python {sys.version.split()[0]}\n")
+    late = any(row.longest_wait_s > options.budget * 1.1 for row in rows)
+    return int(late or any(row.wrong or row.lost or row.left or row.doubled for row in rows))
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -17,8 +17,8 @@ import chaos_run  # type: ignore[import-not-found]
 
 BUDGET_S = 0.3
 UPLOADS = 2
-#: Beside the budget and its tenth: this machine may be busy with other tests. The figures of the docs come from
-#: the script, which allows nothing beside them; a wait that nobody bounds lasts 5 s here, or for ever.
+#: Beside the budget and its tenth: this machine may be busy with other tests. The script, from which the
+#: figures of the docs come, allows nothing beside them; a wait that nobody bounds lasts 5 s here, or longer.
 BUSY_S = 1.0
 NAMES = [*chaos_run.FAULTS, chaos_run.BAD_TLS]
 
