@@ -1,5 +1,6 @@
 """The command's front door: registers the commands and turns every way to end into an exit code."""
 
+import errno
 import os
 import signal
 import sys
@@ -65,6 +66,10 @@ app.command("sandbox")(sandbox.sandbox)
 app.command("test-picture")(test_picture.test_picture)
 
 
+#: A disk that takes no more, or fails.
+_DISK_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+
+
 def _print_version(wanted: bool) -> None:
     if wanted:
         out.print(f"iii-client {__version__}")
@@ -97,12 +102,18 @@ def run(arguments: list[str] | None = None) -> int:
         return ExitCode.USAGE
     except (BrokenPipeError, SystemExit):
         # `iii-client scan … | head`: the reader has seen enough. Typer would exit with 1, "matches found".
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return ExitCode.INTERRUPTED
+    except OSError as error:
+        if error.errno not in _DISK_FAULTS:
+            return _internal_error()
+        # `iii-client … >> log` on a full disk: what could not be written down was not told.
+        err.print(f"[bold red]error:[/] the output could not be written: {error.strerror}")
+        err.print("  Make room and run it again; nothing can be concluded from this run.")
+        _forget_output()
+        return ExitCode.INCOMPLETE
     except Exception:  # noqa: BLE001 - the boundary: a bug must not read as "matches found"
-        err.print_exception(show_locals=False)
-        err.print("[bold red]internal error:[/] this is a bug; nothing can be concluded from this run.")
-        return ExitCode.INTERNAL_ERROR
+        return _internal_error()
     if result == ExitCode.INTERRUPTED:
         err.print("interrupted")
     return result if isinstance(result, int) else ExitCode.NO_MATCH
@@ -110,3 +121,14 @@ def run(arguments: list[str] | None = None) -> int:
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _internal_error() -> ExitCode:
+    err.print_exception(show_locals=False)
+    err.print("[bold red]internal error:[/] this is a bug; nothing can be concluded from this run.")
+    return ExitCode.INTERNAL_ERROR
+
+
+def _forget_output() -> None:
+    """What is still buffered would fail again when the interpreter ends, with an exit code of its own."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
