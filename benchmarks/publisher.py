@@ -2,6 +2,7 @@
 
     python benchmarks/publisher.py                        short: 200,000 hashes
     python benchmarks/publisher.py --hashes 10000000      as measured in docs/how-to/publish-a-filter.md
+    python benchmarks/publisher.py --algorithm pdq        near segments; a day's hashes wait for the next
 
 Each step runs in a process of its own, so that the peak is its own. Hashes are random: no list is needed.
 """
@@ -25,13 +26,13 @@ from iii_client.publisher.deliveries import Delivery
 HEADER = "algorithm,value,quality,list,source,scheme,code\n"
 
 
-def write_list(path: Path, count: int, *, seed: int) -> None:
-    """A CSV of so many random SHA-256 hashes."""
+def write_list(path: Path, count: int, *, algorithm: str, seed: int) -> None:
+    """A CSV of so many random hashes, of 32 bytes each."""
     source = random.Random(seed)
     with path.open("w") as file:
         file.write(HEADER)
         for _ in range(count):
-            file.write(f"sha256,{source.randbytes(32).hex()},100,list,body,interpol-baseline,1\n")
+            file.write(f"{algorithm},{source.randbytes(32).hex()},100,list,body,interpol-baseline,1\n")
 
 
 def step(name: str, folder: Path) -> dict[str, object]:
@@ -55,6 +56,7 @@ def step(name: str, folder: Path) -> dict[str, object]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--hashes", type=int, default=200_000)
+    parser.add_argument("--algorithm", choices=("sha256", "pdq"), default="sha256")
     parser.add_argument("--daily", type=int, default=1_000, help="hashes that a day adds")
     parser.add_argument("--folder", type=Path, help="where to work; default: a temporary folder")
     parser.add_argument("--step", help=argparse.SUPPRESS)
@@ -65,8 +67,8 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(dir=options.folder))
     try:
         PublisherDesk.create(folder / "publisher")
-        write_list(folder / "add-list.csv", options.hashes, seed=1)
-        write_list(folder / "add-day.csv", options.daily, seed=2)
+        write_list(folder / "add-list.csv", options.hashes, algorithm=options.algorithm, seed=1)
+        write_list(folder / "add-day.csv", options.daily, algorithm=options.algorithm, seed=2)
         print(f"{options.hashes:,} hashes, then {options.daily:,} more; {os.cpu_count()} processors")
         for name in ("add-list", "base", "add-day", "deltas", "nothing"):
             command = [sys.executable, __file__, "--folder", str(folder), "--step", name]

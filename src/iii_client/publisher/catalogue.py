@@ -1,9 +1,5 @@
 """The catalogue: every list that a publisher holds, deduplicated and linked, in one SQLite file.
 
-    lists     name, kind, version
-    entries   one row a hash, list, source and category, as published; and whether it still stands
-    links     which hashes a list says are of one picture
-
 Promises: what was added is there after a crash; adding it again changes nothing; a hash on two lists keeps
 both sources and all categories; a list's version grows with each change of it; what is withdrawn by
 decision stays withdrawn when the same delivery comes again; what a complete delivery merely leaves out
@@ -145,13 +141,14 @@ class Catalogue:
         changed: set[str] = set()
         known: set[str] = set()
         with self._lock, transaction(self._db):
-            (delivery,) = self._db.execute("SELECT coalesce(max(delivery), 0) + 1 FROM entries").fetchone()
+            # Of the lists, not of the entries: that would look at every one of them.
+            (delivery,) = self._db.execute("SELECT coalesce(max(delivery), 0) + 1 FROM lists").fetchone()
             for entry in entries:
                 read += 1
                 if read % PROGRESS_EVERY == 0:
                     progress(read)
                 if entry.list_name not in known:
-                    self._know(entry.list_name, kind)
+                    self._know(entry.list_name, kind, delivery)
                     known.add(entry.list_name)
                 added = sum(self._put(key, entry.quality, delivery) for key in _keys(entry))
                 linked = self._link(entry) if entry.item else False
@@ -323,15 +320,19 @@ class Catalogue:
 
     # --- the file ---------------------------------------------------------------------------------------
 
-    def _know(self, list_name: str, kind: ListKind | None) -> None:
-        if self._db.execute("SELECT 1 FROM lists WHERE name = ?", (list_name,)).fetchone():
+    def _know(self, list_name: str, kind: ListKind | None, delivery: int) -> None:
+        known = self._db.execute("UPDATE lists SET delivery = ? WHERE name = ?", (delivery, list_name))
+        if known.rowcount:
             return
         if kind is None:
             raise ConfigurationError(
                 f"the list '{list_name}' is new, and nothing says what it is about",
                 hint=f"Say so with --kind: {', '.join(k for k in ListKind if k is not ListKind.TEST)}.",
             )
-        self._db.execute("INSERT INTO lists (name, kind, version) VALUES (?, ?, 0)", (list_name, kind))
+        self._db.execute(
+            "INSERT INTO lists (name, kind, version, delivery) VALUES (?, ?, 0, ?)",
+            (list_name, kind, delivery),
+        )
 
     def _put(self, key: _Key, quality: int, delivery: int) -> bool:
         """Let a row stand; returns whether something is new."""

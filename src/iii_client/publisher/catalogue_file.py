@@ -1,6 +1,6 @@
 """The SQLite file of a catalogue: opened, migrated, changed in transactions, its faults named.
 
-lists     name, kind, version
+lists     name, kind, version, and the number of the last delivery
 entries   one row a hash, list, source and category, as published; and whether it still stands
 links     which hashes a list says are of one picture
 """
@@ -23,7 +23,8 @@ _SCHEMA = """
 CREATE TABLE lists (
     name TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
-    version INTEGER NOT NULL
+    version INTEGER NOT NULL,
+    delivery INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE entries (
     algorithm TEXT NOT NULL,
@@ -50,6 +51,7 @@ CREATE INDEX links_of_hash ON links (algorithm, value);
 """
 #: Version 1 was the practice service's own file.
 _FROM_1 = """
+ALTER TABLE lists ADD COLUMN delivery INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE entries ADD COLUMN delivery INTEGER NOT NULL DEFAULT 0;
 UPDATE lists SET kind = 'other' WHERE kind = 'known';
 """
