@@ -160,12 +160,19 @@ def _mirrored(image: "Image.Image") -> "Image.Image":
     return ImageOps.mirror(image)
 
 
+def _letterboxed(image: "Image.Image") -> "Image.Image":
+    from PIL import ImageOps
+
+    return ImageOps.expand(image, (0, image.height // 5), "black")
+
+
 _COPIES: "dict[str, Callable[[Image.Image], Image.Image]]" = {
     "re-encoded": lambda image: image,
     "resized": _resized,
     "watermarked": _watermarked,
     "captioned": _captioned,
     "mirrored": _mirrored,
+    "letterboxed": _letterboxed,
 }
 
 

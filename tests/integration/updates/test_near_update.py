@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from tuf.api.metadata import TargetFile
 
 from iii_client import errors
@@ -130,6 +130,23 @@ def test_copies_of_listed_photographs_are_candidates_and_innocent_ones_are_not(
             assert found[0].hash in [entry.hash for entry in entries]
     for picture in innocent:
         assert hits(chain, picture) == ()
+
+
+def test_copies_in_a_border_are_candidates_of_the_trimmed_view(
+    make_chain: ChainMaker, pictures: list[Image.Image]
+) -> None:
+    chain = make_chain(practice=True)
+    listed_hashes = [entry.hash for picture in pictures[:4] for entry in entries_of(picture)]
+    chain.repository.publish_base(entry for picture in pictures[:4] for entry in entries_of(picture))
+    chain.updater.update()
+    for picture in pictures[:4]:
+        letterboxed = ImageOps.expand(picture, (0, picture.height // 5), "black")
+        found = hits(chain, letterboxed)
+        assert {hit.view for hit in found} == {"trimmed-upright"}
+        assert found[0].hash in listed_hashes
+        assert hits(chain, ImageOps.mirror(letterboxed))[0].view == "trimmed-mirror"
+    for picture in pictures[4:]:
+        assert hits(chain, ImageOps.expand(picture, (0, picture.height // 5), "black")) == ()
 
 
 def test_only_the_orientations_that_are_asked_are_found(
