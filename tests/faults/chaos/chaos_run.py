@@ -1,6 +1,6 @@
 """Uploads through a fault, then the fault ends and the outbox is drained: one row of the table of faults.
 
-    python tests/faults/chaos/chaos_run.py [--uploads 20] [--budget 0.8]
+    TMPDIR=/dev/shm python tests/faults/chaos/chaos_run.py [--uploads 20] [--budget 0.8]
 
 prints the table of docs/explanation/faults-survived.md and exits with 1 when a row is not as it promises. The
 tests beside this file run it shorter. Hashes are synthetic: random SHA-256, listed in a practice service of
@@ -36,6 +36,7 @@ from iii_client.model import (
     ANONYMOUS,
     Action,
     Algorithm,
+    Confirmation,
     Fingerprint,
     HashValue,
     Mode,
@@ -90,6 +91,7 @@ class Row:
 
     fault: str
     longest_wait_s: float = 0.0
+    longest_asking_s: float = 0.0
     outcomes: Counter[str] = field(default_factory=Counter)
     requests: int = 0
     wrong: int = 0
@@ -103,14 +105,32 @@ class Row:
     def __str__(self) -> str:
         found = ", ".join(f"{count} {name}" for name, count in sorted(self.outcomes.items()))
         return (
-            f"| {self.fault} | {self.longest_wait_s * 1000:.0f} | {self.requests} | {found} | {self.wrong} |"
+            f"| {self.fault} | {self.longest_wait_s * 1000:.0f} | {self.longest_asking_s * 1000:.0f} |"
+            f" {self.requests} | {found} | {self.wrong} |"
             f" {self.lost + self.left} | {self.doubled} |"
         )
 
 
 HEADER = """\
-| fault | longest wait, ms | requests | verdicts on the items that hit | wrong | lost | doubled |
-|---|---|---|---|---|---|---|"""
+| fault | longest wait, ms | asking, ms | requests | verdicts on the items that hit | wrong | lost | doubled |
+|---|---|---|---|---|---|---|---|"""
+
+
+class Timed:
+    """Keeps how long a confirmer took at most."""
+
+    def __init__(self, inner: Confirmer, row: Row) -> None:
+        self._inner = inner
+        self._row = row
+
+    def supports(self, algorithm: Algorithm) -> bool:
+        return self._inner.supports(algorithm)
+
+    def confirm(self, hashes: Sequence[HashValue], *, spent_s: float = 0.0) -> Confirmation:
+        started_s = time.monotonic()
+        reply = self._inner.confirm(hashes, spent_s=spent_s)
+        self._row.longest_asking_s = max(self._row.longest_asking_s, time.monotonic() - started_s)
+        return reply
 
 
 class World:
@@ -203,6 +223,7 @@ def _run(
     store = SqliteStore(state / "state.db")
     cache = Cache(state / "cache.db", limits=here.config.limits, clock=here.clock)
     policy = TablePolicy(PolicyConfig())
+    row = Row(fault=name)
     url = "http://127.0.0.1:9" if down else proxy.url
     service = replace(here.config.service, url=url, timeout_s=here.budget_s, ca_file=ca_file)
 
@@ -217,7 +238,7 @@ def _run(
 
     checker = Checker(
         filters=here.filters,
-        confirmer=guarded(make_confirmer(service)),
+        confirmer=guarded(Timed(make_confirmer(service), row)),
         policy=policy,
         recorder=StateRecorder(
             store, key=PseudonymKey(state / "encounter.key"), policy=policy.version, clock=here.clock
@@ -225,7 +246,6 @@ def _run(
         mode=Mode.ENFORCE,
         memory=cache,
     )
-    row = Row(fault=name)
     row.secrets.append(url.partition("//")[2])
     truth = _upload(here, checker, row, uploads=uploads)
     row.requests = proxy.requests
