@@ -128,7 +128,8 @@ def publish_deltas(work: Workshop, present: Present, plan: Plan, hashes: SortedH
             targets[path] = work.files.write(path, step.content, custom=custom)
         work.roles.publish_deltas(targets)
         logger.info("published %d deltas, release %s", len(steps), steps[-1].release)
-    elif work.roles.can_sign_online:
+    if work.roles.can_sign_online:
+        # Also after deltas: an offline key that is here may have its own role to sign for a new term.
         work.roles.renew()
     added = sum(sum(step.hashes.values()) for step in steps)
     return PublishReport(

@@ -87,6 +87,17 @@ def test_the_same_lists_publish_nothing(world: World) -> None:
     assert world.files() == before
 
 
+def test_an_offline_key_that_is_here_signs_its_own_role_for_a_new_term(world: World) -> None:
+    """Otherwise a publisher with news every day would let its targets role expire."""
+    before, _ = world.repository.status().roles["targets"]
+    world.now += timedelta(days=80)
+    report = world.repository.publish(entries(range(11)), base=False)
+    assert report.deltas == 1
+    version, expires = world.repository.status().roles["targets"]
+    assert (version, expires) == (before + 1, world.now + timedelta(days=120))
+    assert world.repository.status().visible
+
+
 def test_a_delta_is_a_few_hundred_bytes(world: World) -> None:
     before = set(world.files())
     world.repository.publish(entries(range(15)))
