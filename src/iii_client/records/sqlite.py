@@ -82,12 +82,17 @@ class SqliteStore:
         connection = getattr(self._local, "connection", None)
         if connection is not None and self._local.pid == os.getpid():
             connection.close()
+        elif connection is not None:
+            _OF_A_PARENT.append(connection)
         self._local.connection = None
 
     def _connection(self) -> sqlite3.Connection:
-        # SQLite connections must not cross a fork (gunicorn preload, Celery prefork): the child's copy is
-        # left alone, because closing it would release locks that the parent still relies on.
-        if getattr(self._local, "connection", None) is None or self._local.pid != os.getpid():
+        if getattr(self._local, "connection", None) is None:
+            self._reopen()
+        elif self._local.pid != os.getpid():
+            # SQLite connections must not cross a fork (gunicorn preload, Celery prefork): neither used nor
+            # closed, which would let go of what the parent relies on. Kept, or Python would close it.
+            _OF_A_PARENT.append(self._local.connection)
             self._reopen()
         elif self._local.identity != _identity(self._path):
             # Somebody removed or replaced the file: SQLite would go on writing into the one without a name.
@@ -120,6 +125,10 @@ class _SqliteTransaction:
     def insert(self, table: str, rows: Sequence[Mapping[str, Value]]) -> None:
         if rows:
             self._connection.executemany(insert_sql(table, list(rows[0])), rows)
+
+
+#: Connections that a fork copied into this process.
+_OF_A_PARENT: list[sqlite3.Connection] = []
 
 
 @contextmanager
