@@ -5,6 +5,8 @@ picture that is listed, one that could not be read and one that waits for an ans
 differs is the case reference, a random word.
 """
 
+from html import escape
+
 from iii_client.errors import IIIError
 from iii_client.model import Decision
 
@@ -51,3 +53,22 @@ def rejection_text(case_reference: str, contact: str) -> str:
     if contact:
         sentences.append(TURN_TO % {"contact": contact})
     return " ".join(sentences)
+
+
+def rejection_json(rejected: UploadRejected) -> dict[str, str]:
+    """The body of a refusal for programs."""
+    return {
+        "error": REJECTED_CODE,
+        "message": str(rejected),
+        "case_reference": rejected.case_reference,
+        "contact": rejected.contact,
+    }
+
+
+def rejection_page(rejected: UploadRejected) -> str:
+    """The body of a refusal for browsers: a whole page that loads nothing."""
+    text = escape(str(rejected))
+    return (
+        f'<!doctype html>\n<html lang="en"><meta charset="utf-8"><title>{CANNOT_BE_TAKEN}</title>'
+        f"<h1>{CANNOT_BE_TAKEN}</h1><p>{text}</p></html>\n"
+    )
