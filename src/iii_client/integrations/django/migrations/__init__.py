@@ -1,0 +1,1 @@
+"""Migrations: no table, only the name and the permission of encounters in the admin."""

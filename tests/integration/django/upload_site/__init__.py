@@ -1,0 +1,1 @@
+"""A small project that takes uploads in every way that Django knows."""
