@@ -14,9 +14,9 @@ from iii_client.decide import TablePolicy
 from iii_client.errors import FilterError
 from iii_client.filters import BypassFilter
 from iii_client.filters.views import Orientation
-from iii_client.fingerprint import RECIPES
+from iii_client.fingerprint import RECIPES, Isolation
 from iii_client.model import NO_RELEASE, Recipe, ReleaseId
-from iii_client.protocols import Confirmer, FilterSource, MembershipFilter, Observer
+from iii_client.protocols import Confirmer, FilterSource, MembershipFilter, Observer, Recorder
 from iii_client.records import StateRecorder, Store
 from iii_client.records.allow_list import AllowList
 from iii_client.records.breakers import Breakers
@@ -71,7 +71,8 @@ class Parts:
     def closing(self) -> tuple[Closable, ...]:
         """What holds handles, in the order in which it is given back."""
         cache = () if self.cache is None else (self.cache,)
-        return (self.tallies, self.negatives, self.confirmer, *cache, self.store)
+        jail = () if self.isolation is None else (self.isolation,)
+        return (*jail, self.tallies, self.negatives, self.confirmer, *cache, self.store)
 
     @cached_property
     def cache(self) -> Cache | None:
@@ -104,6 +105,11 @@ class Parts:
         return PseudonymKey(self.config.state_dir / "encounter.key")
 
     @cached_property
+    def isolation(self) -> Isolation | None:
+        """Where pictures are decoded; None for in this process. Nothing is started yet."""
+        return None if self.config.isolation == "off" else Isolation()
+
+    @cached_property
     def filters(self) -> FilterSource:
         """The installed filter, or none at all where a digest of every picture is confirmed."""
         if self.config.filter.bypassed:
@@ -125,26 +131,36 @@ class Parts:
         answers = None if self.cache is None else self.cache.answers(endpoint, self._release_now)
         return GuardedConfirmer(confirmer, endpoint=endpoint, breaker=Breakers(self.store), answers=answers)
 
-    def checker(self, *, counts_hits: bool = True, observers: Sequence[Observer] = ()) -> Checker:
+    def checker(
+        self,
+        *,
+        counts_hits: bool = True,
+        observers: Sequence[Observer] = (),
+        recorder: Recorder | None = None,
+        remembers: bool = True,
+    ) -> Checker:
         """Decides about what was hashed.
 
         Args:
             counts_hits: whether hits count in the budgets, see `StateRecorder`.
             observers: count what happens, beside the tallies.
+            recorder: writes decisions down, instead of this installation's own.
+            remembers: whether the cache learns; not from a rescan, which would push the uploads out of it.
         """
         guard = HitBudgets(self.store, key=self.pseudonyms, config=self.config.guard)
         return Checker(
             filters=self.filters,
             confirmer=self.shielded(self.confirmer),
             policy=self.policy,
-            recorder=StateRecorder(
+            recorder=recorder
+            or StateRecorder(
                 self.store, key=self.pseudonyms, policy=self.policy.version, counts_hits=counts_hits
             ),
             mode=self.config.mode,
             send_own_hash=self.config.service.send_own_hash,
             allow_list=self.allow_list,
             guard=guard if counts_hits else None,
-            memory=self.cache,
+            memory=self.cache if remembers else None,
             observers=(self.tallies, self.negatives, *observers),
             views=self.config.filter.views,
         )

@@ -10,6 +10,7 @@ reason, or a decision that says it was not recorded. Only construction raises. O
 the filter. Thread-safe. Nothing leaves the process for an item without a filter hit.
 """
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,9 +19,13 @@ from typing import BinaryIO, Self
 from iii_client.checking import Checker
 from iii_client.config import Config, Limits
 from iii_client.content import Content
+from iii_client.errors import IsolationError
 from iii_client.fingerprint import (
     FingerprintBuilder,
     HashingPool,
+    Isolation,
+    LooksHere,
+    PixelReader,
     build_fingerprint,
     early_sha256,
     warm_up,
@@ -28,6 +33,8 @@ from iii_client.fingerprint import (
 from iii_client.model import ANONYMOUS, Decision, Fingerprint, Recipe, Remembered, UploadContext
 from iii_client.parts import Closable, Parts
 from iii_client.protocols import Memory, Observer
+
+logger = logging.getLogger(__name__)
 
 ScanInput = Content | bytes | os.PathLike[str] | BinaryIO
 
@@ -47,6 +54,7 @@ class Scanner:
         checker: decides about what was hashed.
         recipe: how to hash.
         limits: what is read and decoded at most.
+        isolation: where pictures are decoded; in this process without one.
         memory: remembers the fingerprints of bytes that were seen before.
         closing: what `close` closes.
     """
@@ -57,12 +65,15 @@ class Scanner:
         *,
         recipe: Recipe,
         limits: Limits,
+        isolation: Isolation | None = None,
         memory: Memory | None = None,
         closing: Sequence[Closable] = (),
     ) -> None:
         self._checker = checker
         self._recipe = recipe
         self._limits = limits
+        self._isolation = isolation
+        self._reader: PixelReader = isolation or LooksHere()
         self._memory = memory
         self._closing = tuple(closing)
 
@@ -103,6 +114,7 @@ class Scanner:
             parts.checker(counts_hits=counts_hits, observers=observers),
             recipe=parts.recipe,
             limits=parts.config.limits,
+            isolation=parts.isolation,
             memory=parts.cache,
             closing=parts.closing,
         )
@@ -124,7 +136,9 @@ class Scanner:
         Reads `items` only a bounded number ahead, so an endless iterable is fine. With more than one job,
         a script must guard its work with `if __name__ == "__main__"`.
         """
-        with HashingPool(jobs=jobs, recipe=self._recipe, limits=self._limits) as pool:
+        with HashingPool(
+            jobs=jobs, recipe=self._recipe, limits=self._limits, isolation=self._isolation
+        ) as pool:
             for batch in pool.batches(items, lambda item: item.content):
                 scanned = [item for item, _ in batch]
                 yield from zip(
@@ -135,7 +149,9 @@ class Scanner:
 
     def fingerprint(self, content: ScanInput) -> Fingerprint:
         """Hash one item; no filter, no network."""
-        return build_fingerprint(_as_content(content), recipe=self._recipe, limits=self._limits)
+        return build_fingerprint(
+            _as_content(content), recipe=self._recipe, limits=self._limits, reader=self._reader
+        )
 
     def start_fingerprint(self, *, keeps_bytes: bool = True) -> FingerprintBuilder:
         """Hash an upload while it streams in: `update(chunk)`, then `check([builder.finish()])`.
@@ -143,7 +159,9 @@ class Scanner:
         Args:
             keeps_bytes: False where the application keeps them, and gives them to `finish(content)`.
         """
-        return FingerprintBuilder(recipe=self._recipe, limits=self._limits, keeps_bytes=keeps_bytes)
+        return FingerprintBuilder(
+            recipe=self._recipe, limits=self._limits, reader=self._reader, keeps_bytes=keeps_bytes
+        )
 
     def check(
         self, fingerprints: Sequence[Fingerprint], *, contexts: Sequence[UploadContext] = ()
@@ -165,6 +183,11 @@ class Scanner:
     def warm_up(self) -> None:
         """Pay the first scan's costs (imports, tables, opening the filter) now."""
         warm_up()
+        if self._isolation is not None:
+            try:
+                self._isolation.warm_up()
+            except IsolationError as error:  # each picture will say so, and be unscannable
+                logger.warning("%s. %s", error, error.hint)
         self._checker.current_filter()
 
     def close(self) -> None:
@@ -186,7 +209,9 @@ class Scanner:
             if known is not None:
                 return known
         return Remembered(
-            fingerprint=build_fingerprint(content, recipe=self._recipe, limits=self._limits, sha256=sha256)
+            fingerprint=build_fingerprint(
+                content, recipe=self._recipe, limits=self._limits, sha256=sha256, reader=self._reader
+            )
         )
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from iii_client.cli.checks.filter import filter_checks
 from iii_client.cli.checks.finding import Check, State, failed, guarded
-from iii_client.cli.checks.machine import formats, http_library
+from iii_client.cli.checks.machine import formats, http_library, isolation
 from iii_client.cli.checks.records import records, state_directory
 from iii_client.cli.checks.service import service, webhook
 from iii_client.cli.checks.settings import mode_is, policy
@@ -80,6 +80,7 @@ def run_checks(environment: Mapping[str, str]) -> list[Check]:
         guarded("webhook", lambda: webhook(config.notify)),
         guarded("http library", http_library),
         guarded("formats", formats),
+        guarded("isolation", lambda: isolation(config.isolation)),
     ]
 
 

@@ -22,6 +22,7 @@
 | `III_SERVICE_SEND_OWN_HASH` | `service.send_own_hash` | send a picture's own near hash. Default `true`. |
 | `III_SERVICE_CA_FILE` | `service.ca_file` | a CA bundle to trust instead of the default one. |
 | `III_RECIPE` | `recipe` | `fast` (default) or `exact`; `fast-v1`, `exact-v1` trim no borders. |
+| `III_ISOLATION` | `isolation` | `on` (default), or `off`: decode in this process, with its rights. |
 | `III_MAX_PICTURE_BYTES` | `limits.max_picture_bytes` | largest picture file that is decoded. |
 | `III_MAX_FRAME_PIXELS` | `limits.max_frame_pixels` | largest frame that is decoded. |
 | `III_MAX_TOTAL_PIXELS` | `limits.max_total_pixels` | all decoded frames of one file together. |

@@ -33,6 +33,7 @@ class Config:
     mode: Mode
     state_dir: Path
     recipe: str = "fast"
+    isolation: str = "on"
     filter: FilterConfig = field(default_factory=FilterConfig)
     service: ServiceConfig = field(default_factory=ServiceConfig)
     limits: Limits = field(default_factory=Limits)
@@ -103,6 +104,7 @@ _TOP = {
     "mode": readers.mode,
     "state_dir": readers.path,
     "recipe": readers.one_of("fast", "exact", "fast-v1", "exact-v1"),
+    "isolation": readers.one_of("on", "off"),
     "contact": readers.text,
 }
 _FILTER = {
@@ -160,6 +162,7 @@ ENVIRONMENT = {
     "III_MODE": "mode",
     "III_STATE_DIR": "state_dir",
     "III_RECIPE": "recipe",
+    "III_ISOLATION": "isolation",
     "III_FILTER": "filter.use",
     "III_FILTER_URL": "filter.url",
     "III_FILTER_ROOT": "filter.root",

@@ -9,6 +9,7 @@ from iii_client.fingerprint.digests import early_sha256
 from iii_client.fingerprint.isolation import Isolation
 from iii_client.fingerprint.pdq import PdqHash, bits_of, pdq, value_of
 from iii_client.fingerprint.phash import phash
+from iii_client.fingerprint.pixels import LooksHere, PixelReader
 from iii_client.fingerprint.pool import HashingPool
 from iii_client.fingerprint.registry import RECIPES
 from iii_client.model import pack_coefficients, unpack_coefficients
@@ -18,7 +19,9 @@ __all__ = [
     "FingerprintBuilder",
     "HashingPool",
     "Isolation",
+    "LooksHere",
     "PdqHash",
+    "PixelReader",
     "bits_of",
     "build_fingerprint",
     "early_sha256",

@@ -37,3 +37,30 @@ def formats() -> Check:
         says="JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF",
         without="HEIC and others are reported as not enabled.",
     )
+
+
+def isolation(setting: str) -> Check:
+    from iii_client.fingerprint import Isolation
+    from iii_client.fingerprint.isolation import ALL_LAYERS, layer_names
+
+    name = "isolation"
+    if setting == "off":
+        return Check(
+            name=name,
+            state=State.WARN,
+            says="III_ISOLATION=off: PICTURES ARE DECODED IN THE APPLICATION'S OWN PROCESS",
+            todo="Unset III_ISOLATION. A picture that exploits a decoder has all that your application has.",
+        )
+    with Isolation() as jail:
+        held = jail.held_layers()
+    missing = ALL_LAYERS & ~held
+    says = f"each picture in a process of its own, gone afterwards; holds: {layer_names(held)}"
+    if missing:
+        return Check(
+            name=name,
+            state=State.WARN,
+            says=f"{says}; missing: {layer_names(missing)}",
+            todo="Linux 5.13 or later on x86_64 or arm64 has them all; a container may switch some off.",
+            without="What holds and what does not is said in docs/explanation/isolation.md.",
+        )
+    return Check(name=name, state=State.OK, says=says)
