@@ -1,6 +1,7 @@
 """The whole chain on real pictures: publish, download, hash, look up, confirm, decide, and what left."""
 
 import contextlib
+import io
 import json
 import re
 import socket
@@ -257,6 +258,21 @@ def test_the_test_picture_is_blocked_in_every_release(world: World) -> None:
         decision = scanner.scan(listed_picture_bytes())
     assert (decision.action, decision.rule) == (Action.BLOCK, "matched_test")
     assert all(match.is_test for match in decision.verdict.matches)
+
+
+@pytest.mark.parametrize("known_first", [True, False])
+def test_a_frame_of_the_test_picture_opens_no_door(world: World, known_first: bool) -> None:
+    with Image.open(world.known[0]) as image:
+        known = image.convert("RGB")
+    with Image.open(io.BytesIO(listed_picture_bytes())) as image:
+        cover = image.convert("RGB").resize(known.size)
+    frames = [known, cover] if known_first else [cover, known]
+    animation = io.BytesIO()
+    frames[0].save(animation, "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    with Scanner.from_config(world.config) as scanner:
+        decision = scanner.scan(animation.getvalue())
+    assert (decision.verdict.outcome, decision.action) == (Outcome.MATCHED, Action.QUARANTINE)
+    assert decision.rule == "matched_near"
 
 
 def test_stored_fingerprints_are_checked_again_without_reading_a_file(world: World) -> None:

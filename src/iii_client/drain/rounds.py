@@ -156,7 +156,7 @@ class Rounds:
         settlements, open_items = [], []
         for waiting, confirmation in zip(batch, confirmations, strict=True):
             verdict = self._judge(waiting, confirmation)
-            if verdict.outcome is Outcome.UNCONFIRMED and ANSWERABLE_REASONS.intersection(verdict.reasons):
+            if _is_open(verdict):
                 open_items.append((waiting, confirmation, verdict))
             else:
                 settlements.append(self._rule(waiting, verdict))
@@ -205,7 +205,8 @@ class Rounds:
 
     def _rule(self, waiting: Waiting, verdict: Verdict) -> Settlement:
         ruling = self._policy.rule(verdict, waiting.item.context)
-        watched = waiting.item.mode is Mode.SHADOW or ruling.shadow
+        # As it was when the item came: what was held is not given back because its route only watches now.
+        watched = waiting.item.mode is Mode.SHADOW
         action = Action.ALLOW if watched else review_only(ruling, guard=waiting.guard).action
         return Settlement(waiting=waiting, verdict=verdict, ruling=ruling, action=action)
 
@@ -252,6 +253,13 @@ class Rounds:
         with self._store.transaction() as tx:
             for waiting in batch:
                 hand_back(tx, waiting.row_id, holder=holder, now=self._clock())
+
+
+def _is_open(verdict: Verdict) -> bool:
+    """Whether an answer is outstanding that must be waited for. A match is told at once, unless it is only
+    the test picture's: whoever adds a frame of that to another picture must not have the rest forgotten."""
+    only_test = all(match.is_test for match in verdict.matches)
+    return only_test and not ANSWERABLE_REASONS.isdisjoint(verdict.reasons)
 
 
 def _allowed_by_list(waiting: Waiting) -> Confirmation:

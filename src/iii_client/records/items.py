@@ -49,7 +49,13 @@ class Item:
 
 #: Of a verdict's reasons, those that come from the filter and not from the service or the content.
 _FILTER_REASONS = frozenset(
-    {Reason.NO_FILTER, Reason.FILTER_EXPIRED, Reason.FILTER_BYPASSED, Reason.PROBE_OVERFLOW}
+    {
+        Reason.NO_FILTER,
+        Reason.FILTER_EXPIRED,
+        Reason.FILTER_STALE,
+        Reason.FILTER_BYPASSED,
+        Reason.PROBE_OVERFLOW,
+    }
 )
 
 

@@ -75,7 +75,9 @@ def add_if_unanswered(
     """
     verdict = decision.verdict
     open_reasons = [reason for reason in verdict.reasons if reason in ANSWERABLE_REASONS]
-    if verdict.outcome is not Outcome.UNCONFIRMED or not open_reasons or not verdict.candidates:
+    # A match too: of an animation one frame may be known, and another, graver one not answered about.
+    unsettled = verdict.outcome in (Outcome.UNCONFIRMED, Outcome.MATCHED)
+    if not unsettled or not open_reasons or not verdict.candidates:
         return ""
     row_id = secrets.token_hex(16)
     tx.insert(

@@ -44,11 +44,11 @@ class WaitsFor(StrEnum):
 
 def waits_for(case: Case) -> WaitsFor | None:
     """Why a case waits for a person; None when it does not. Pure."""
-    if case.is_test or case.when(FollowUpKind.REVIEWED, FollowUpKind.RESTORED, FollowUpKind.PURGED):
+    if case.when(FollowUpKind.REVIEWED, FollowUpKind.RESTORED, FollowUpKind.PURGED):
         return None
     if case.waits_too_long:
         return WaitsFor.NO_ANSWER
-    if case.waits_for_service:
+    if case.waits_for_service or case.is_test:
         return None
     # Shadow mode holds nothing: only what would have been held or blocked is worth a look.
     acts = Action(max(case.action_now, case.ruled)) if case.mode == "shadow" else case.action_now

@@ -2,10 +2,14 @@
 
     candidates of an item ──► next_hash ──► at most one hash ──► its answer ──► next_hash ──► …
 
-Promises: an item without candidates sends nothing; an item sends one hash, the strongest that hit and that
+Promises: an item without candidates sends nothing; a picture sends one hash, the strongest that hit and that
 the service can answer for; a further one only while every answer so far is "not listed" or "cannot tell",
 and only if it can still tell something new: after "not listed" for one digest of the exact bytes, the
 other digests of these bytes cannot. A hit that the service cannot answer for is `Unanswered`, not absent.
+
+Each frame of an animation is a picture of its own here. An answer about one says nothing about the others:
+whoever puts a frame of the harmless test picture, of a withdrawn one, or of one that a policy lets through,
+before the frame that matters must not have the question end there.
 """
 
 import time
@@ -46,16 +50,18 @@ def next_hash(
         The hash to ask about; or an `Unanswered` to add without asking, for a hit that the service cannot
         answer for; or None when the item is settled.
     """
-    if not all(_leaves_open(answer) for answer in answers):
+    if any(_settles_all(answer) for answer in answers):
         return None
     known = {answer.hash for answer in answers}
+    told = {answer.hash for answer in answers if _settles_picture(answer)}
+    told_frames = {hit.frame for hit in candidates if hit.hash in told}
     denied = {answer.hash.algorithm for answer in answers if isinstance(answer, NotListed)}
     unable = {answer.hash.algorithm for answer in answers if isinstance(answer, Unanswered)}
     bytes_denied = any(algorithm.is_digest for algorithm in denied)
     open_hits = [
         value
-        for value in _in_order(candidates)
-        if value not in known and not (value.algorithm.is_digest and bytes_denied)
+        for value in _in_order([hit for hit in candidates if hit.frame not in told_frames])
+        if value not in known and not (value.algorithm.is_digest and (bytes_denied or told))
     ]
     for value in open_hits:
         if supports(value.algorithm) and value.algorithm not in unable:
@@ -140,11 +146,16 @@ def _to_ask(items: Sequence[_Item], confirmer: Confirmer) -> Mapping[int, HashVa
     return {index: value for index, value in steps if value is not None}
 
 
-def _leaves_open(answer: Answer) -> bool:
-    """Whether a further hash of the same item may be asked about after this answer."""
+def _settles_all(answer: Answer) -> bool:
+    """Whether nothing more is asked about the item: its bytes are known, or the service is in trouble."""
     if isinstance(answer, Unanswered):
-        return answer.reason is Reason.SERVICE_CANNOT_CONFIRM
-    return isinstance(answer, NotListed) and not answer.withdrawn
+        return answer.reason is not Reason.SERVICE_CANNOT_CONFIRM
+    return answer.hash.algorithm.is_digest and _settles_picture(answer)
+
+
+def _settles_picture(answer: Answer) -> bool:
+    """Whether nothing more is asked about the picture that this hash is of."""
+    return isinstance(answer, Listed) or (isinstance(answer, NotListed) and answer.withdrawn)
 
 
 def _left(answer: Answer, reply: Confirmation) -> int:

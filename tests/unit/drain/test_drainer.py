@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.outbox_items import NOON, canary, record, rows
+from tests.outbox_items import NOON, canary, record, rows, unconfirmed
 
-from iii_client.config import OutboxConfig
+from iii_client.config import OutboxConfig, PolicyConfig
 from iii_client.decide import TablePolicy
 from iii_client.drain import Drainer, DrainReport
 from iii_client.errors import RecordError
 from iii_client.model import (
     Algorithm,
     Answer,
+    Candidate,
+    Category,
     Confirmation,
     HashValue,
     Listed,
@@ -25,15 +27,18 @@ from iii_client.model import (
     Notice,
     NoticeKind,
     NotListed,
+    Outcome,
     Reason,
     Ruling,
     Unanswered,
     UploadContext,
     Verdict,
 )
-from iii_client.records import SqliteStore, Store
+from iii_client.model.matches import TEST_CATEGORY_CODE, TEST_CATEGORY_SCHEME
+from iii_client.records import SqliteStore, StateRecorder, Store
 from iii_client.records.outbox import lease
 from iii_client.records.outbox_list import count_outbox, list_outbox
+from iii_client.records.pseudonyms import PseudonymKey
 
 
 class Clock:
@@ -306,7 +311,7 @@ def test_in_shadow_a_late_answer_asks_for_nothing(sqlite: Store, tmp_path: Path)
 
 def test_on_a_route_that_only_watches_a_late_answer_asks_for_nothing(sqlite: Store, tmp_path: Path) -> None:
     clock = Clock()
-    record(sqlite, tmp_path, [1])
+    record(sqlite, tmp_path, [1], mode=Mode.SHADOW)
     policy = TablePolicy()
 
     class Watches:
@@ -318,6 +323,70 @@ def test_on_a_route_that_only_watches_a_late_answer_asks_for_nothing(sqlite: Sto
 
     Drainer(sqlite, Service(is_listed, clock=clock), Watches(), clock=clock).drain_once()
     assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "allow")]
+
+
+def test_what_was_held_is_not_given_back_because_its_route_only_watches_now(
+    sqlite: Store, tmp_path: Path
+) -> None:
+    clock = Clock()
+    record(sqlite, tmp_path, [1])
+    policy = TablePolicy()
+
+    class Watches:
+        version = "w"
+
+        def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:
+            assert context.route == "avatar"
+            return replace(policy.rule(verdict, context), shadow=True)
+
+    Drainer(sqlite, Service(is_listed, clock=clock), Watches(), clock=clock).drain_once()
+    assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "block")]
+    assert rows(sqlite, "SELECT kind FROM notice") == [("late_answer",)]
+
+
+def test_a_late_answer_that_rests_on_a_stale_filter_says_so(sqlite: Store, tmp_path: Path) -> None:
+    """A policy that holds what a stale filter does not know must hold it late, too."""
+    clock = Clock()
+    decision = unconfirmed(1)
+    verdict = replace(decision.verdict, reasons=(Reason.SERVICE_TIMEOUT, Reason.FILTER_STALE))
+    recorder = StateRecorder(sqlite, key=PseudonymKey(tmp_path / "encounter.key"), clock=clock)
+    recorder.record(replace(decision, verdict=verdict), UploadContext())
+    policy = TablePolicy(PolicyConfig(rules={"filter_stale": "quarantine"}))
+    Drainer(sqlite, Service(is_denied, clock=clock), policy, clock=clock).drain_once()
+    assert rows(sqlite, "SELECT outcome, action, rule FROM follow_up") == [
+        ("no_match", "quarantine", "filter_stale")
+    ]
+
+
+def test_behind_a_match_with_the_test_picture_the_rest_is_still_asked_about(
+    sqlite: Store, tmp_path: Path
+) -> None:
+    clock = Clock()
+    test_pdq, other = (HashValue(algorithm=Algorithm.PDQ, value=bytes([n]) * 32) for n in (1, 2))
+    test_category = Category(scheme=TEST_CATEGORY_SCHEME, code=TEST_CATEGORY_CODE, source="practice")
+    as_test = Match(hash=test_pdq, distance_bits=0, exact=False, categories=(test_category,))
+    verdict = replace(
+        unconfirmed(1).verdict,
+        outcome=Outcome.MATCHED,
+        candidates=(
+            Candidate(hash=test_pdq, section="near/pdq/1"),
+            Candidate(hash=other, section="near/pdq/1", frame=1),
+        ),
+        matches=(as_test,),
+        reasons=(Reason.SERVICE_TIMEOUT,),
+    )
+    recorder = StateRecorder(sqlite, key=PseudonymKey(tmp_path / "encounter.key"), clock=clock)
+    recorder.record(replace(unconfirmed(1), verdict=verdict), UploadContext())
+    answers: dict[HashValue, Answer] = {
+        test_pdq: Listed(hash=test_pdq, matches=(as_test,)),
+        other: Unanswered(hash=other, reason=Reason.SERVICE_TIMEOUT),
+    }
+    service = Service(answers.__getitem__, clock=clock)
+    assert drainer(sqlite, service, clock).drain_once().postponed == 1
+    answers[other] = Listed(hash=other, matches=(Match(hash=other, distance_bits=0, exact=False),))
+    clock.now += timedelta(hours=1)
+    assert drainer(sqlite, service, clock).drain_once().matched == 1
+    assert rows(sqlite, "SELECT action, rule FROM follow_up") == [("quarantine", "matched_near")]
 
 
 def test_where_a_budget_was_used_up_a_late_match_is_held_and_not_blocked(

@@ -28,8 +28,8 @@ def pdq(name: str, algorithm: Algorithm = Algorithm.PDQ) -> HashValue:
     return HashValue(algorithm=algorithm, value=hashlib.sha256(name.encode()).digest())
 
 
-def hit(value: HashValue, *, distance_bits: int = 0) -> Candidate:
-    return Candidate(hash=value, section=str(value.algorithm), distance_bits=distance_bits)
+def hit(value: HashValue, *, distance_bits: int = 0, frame: int = 0) -> Candidate:
+    return Candidate(hash=value, section=str(value.algorithm), distance_bits=distance_bits, frame=frame)
 
 
 MD5, SHA1, SHA256 = (digest(a, "a") for a in (Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256))
@@ -138,6 +138,25 @@ def test_after_any_other_answer_nothing_more_is_asked(first: Answer) -> None:
     (confirmation,) = confirm_items([[hit(SHA256), hit(PDQ)]], service)
     assert service.calls == [(SHA256,)]
     assert confirmation.answers == (first,)
+
+
+@pytest.mark.parametrize("cover", [listed(pdq("cover")), NotListed(hash=pdq("cover"), withdrawn=True)])
+def test_a_frame_that_is_known_does_not_hide_the_other_frames(cover: Answer) -> None:
+    """Else any animation would pass behind a frame of the test picture, or of a withdrawn one."""
+    behind = pdq("behind")
+    service = ScriptedService(behind, answers=[cover])
+    hits = [hit(cover.hash), hit(behind, distance_bits=9, frame=1)]
+    (confirmation,) = confirm_items([hits], service)
+    assert confirmation.answers == (cover, listed(behind))
+    assert confirmation.hashes_sent == 2
+
+
+def test_after_listed_nothing_more_of_the_same_frame_is_asked() -> None:
+    near, far = pdq("near"), pdq("far")
+    service = ScriptedService(near, far)
+    (confirmation,) = confirm_items([[hit(near), hit(far, distance_bits=9)]], service)
+    assert confirmation.answers == (listed(near),)
+    assert service.calls == [(near,)]
 
 
 def test_a_digest_that_the_service_does_not_know_is_replaced_by_the_next_strongest() -> None:
