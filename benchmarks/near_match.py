@@ -59,8 +59,8 @@ BRUTE_FORCE_BITS: Final = 31
 BANDS: Final = ((0, 15), (16, 23), (24, 31))
 VIEWS: Final = len(DEFAULT_ORIENTATIONS)
 BATCH: Final = 16
-#: Pages and maps that are drawn.
-DRAWN: Final = 400
+#: Pages and maps that are drawn; the second number in the short form.
+DRAWN: Final = (400, 40)
 CROPPED: Final = ("photo", "map")
 #: Crops of each listed photograph that are altered beside the whole one.
 ALTERED_CROPS: Final = 3
@@ -163,7 +163,7 @@ def gather(arguments: argparse.Namespace) -> Corpus:
             for number, crop in enumerate(crops(whole, arguments.crops, rng)):
                 altered = source.kind == "photo" and number < ALTERED_CROPS
                 corpus.add(side, source.kind, crop, altered=altered)
-    for number in range(DRAWN):
+    for number in range(DRAWN[arguments.listed < PRACTICE_BELOW]):
         corpus.add(number % 2, "text", text_page(rng))
         corpus.add(number % 2, "map", relief_map(rng, part=number % 2))
     return corpus
