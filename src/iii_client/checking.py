@@ -49,6 +49,10 @@ from iii_client.service import confirm_items
 logger = logging.getLogger(__name__)
 
 
+#: The fingerprint itself where a second look finds the same, else one without its perceptual hashes.
+SecondLook = Callable[[Fingerprint], Fingerprint]
+
+
 @dataclass(frozen=True, slots=True)
 class _Pinned:
     """The filter of one call: a snapshot, or none, and what its state means for every verdict."""
@@ -105,16 +109,26 @@ class Checker:
         self._views = ",".join(views)
         self._clock = clock
 
-    def check(self, seen: Sequence[Remembered], contexts: Sequence[UploadContext]) -> tuple[Decision, ...]:
+    def check(
+        self,
+        seen: Sequence[Remembered],
+        contexts: Sequence[UploadContext],
+        *,
+        look_again: Sequence[SecondLook] = (),
+    ) -> tuple[Decision, ...]:
         """Decide about each item; all are looked up and asked about as one batch. Aligned.
 
         Args:
             seen: fingerprints, and what is remembered of them.
             contexts: where each came from.
+            look_again: looks at an item's pixels a second time, before anything is done about a hit that
+                rests on them; for each item, or none.
         """
         started_s = self._clock()
         pinned = self._pin()
         found = self._look_up(pinned, seen)
+        if look_again:
+            seen, found = _seen_twice(seen, found, look_again)
         hits = [look_up.candidates for look_up in found]
         known_good = [
             self._is_allow_listed(item.fingerprint) if item_hits else False
@@ -279,6 +293,22 @@ class Checker:
         if set(pinned.reasons) - {Reason.FILTER_STALE}:
             return ""
         return f"{pinned.release}/{self._policy.version}/{self._views}"
+
+
+def _seen_twice(
+    seen: Sequence[Remembered], found: Sequence[LookUp], look_again: Sequence[SecondLook]
+) -> tuple[list[Remembered], list[LookUp]]:
+    """Hits that rest on pixels go where a second look does not find the same."""
+    items, answers = list(seen), list(found)
+    for index, (item, answer, look) in enumerate(zip(seen, found, look_again, strict=True)):
+        exact = tuple(hit for hit in answer.candidates if hit.hash.algorithm.is_digest)
+        if len(exact) == len(answer.candidates):
+            continue
+        again = look(item.fingerprint)
+        if again is not item.fingerprint:
+            items[index] = Remembered(fingerprint=again)
+            answers[index] = replace(answer, candidates=exact)
+    return items, answers
 
 
 _NOTHING = LookUp()

@@ -12,8 +12,9 @@ the filter. Thread-safe. Nothing leaves the process for an item without a filter
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import BinaryIO, Self
 
 from iii_client.checking import Checker
@@ -28,6 +29,7 @@ from iii_client.fingerprint import (
     PixelReader,
     build_fingerprint,
     early_sha256,
+    look_again,
     warm_up,
 )
 from iii_client.model import ANONYMOUS, Decision, Fingerprint, Recipe, Remembered, UploadContext
@@ -127,7 +129,10 @@ class Scanner:
                 handed back open and at its old position).
             context: where it came from; kept locally.
         """
-        (decision,) = self._checker.check([self._see(_as_content(content))], [context])
+        content = _as_content(content)
+        (decision,) = self._checker.check(
+            [self._see(content)], [context], look_again=self._second_looks([content])
+        )
         return decision
 
     def scan_many(self, items: Iterable[ScanItem], *, jobs: int = 1) -> Iterator[tuple[ScanItem, Decision]]:
@@ -141,11 +146,12 @@ class Scanner:
         ) as pool:
             for batch in pool.batches(items, lambda item: item.content):
                 scanned = [item for item, _ in batch]
-                yield from zip(
-                    scanned,
-                    self.check([found for _, found in batch], contexts=[item.context for item in scanned]),
-                    strict=True,
+                decisions = self._checker.check(
+                    [Remembered(fingerprint=found) for _, found in batch],
+                    [item.context for item in scanned],
+                    look_again=self._second_looks([item.content for item in scanned]),
                 )
+                yield from zip(scanned, decisions, strict=True)
 
     def fingerprint(self, content: ScanInput) -> Fingerprint:
         """Hash one item; no filter, no network."""
@@ -200,6 +206,15 @@ class Scanner:
 
     def __exit__(self, *exc_info: object) -> None:
         self.close()
+
+    def _second_looks(self, contents: Sequence[Content]) -> list[Callable[[Fingerprint], Fingerprint]]:
+        """By a worker that saw nothing else; none where pictures are decoded in this process."""
+        if self._isolation is None:
+            return []
+        return [
+            partial(look_again, content, recipe=self._recipe, limits=self._limits, reader=self._isolation)
+            for content in contents
+        ]
 
     def _see(self, content: Content) -> Remembered:
         """The fingerprint, remembered or made: a re-upload costs one digest."""
