@@ -94,6 +94,8 @@ def main() -> None:
     port = {"flask": serve_flask, "fastapi": serve_fastapi}[sys.argv[1]]()
     small, chunk, count = innocent_picture().data, b"\x01" * (MIB // 4), 4 * int(sys.argv[2])
     assert send(port, [small], len(small)) == 200
+    # Forgets the peak so far, which importing and making the small picture left.
+    Path("/proc/self/clear_refs").write_text("5")
     before = highest_kib()
     status = send(port, (chunk for _ in range(count)), len(chunk) * count)
     sys.stdout.write(f"{status} {(highest_kib() - before) / 1024:.1f}\n")
