@@ -1,4 +1,4 @@
-"""A Django project in this process, its database in a file, and the practice service with a listed picture."""
+"""A Django project in this process, its database in a file, and a practice service that lists a picture."""
 
 import io
 import shutil
@@ -197,3 +197,17 @@ def site(practice: Sandbox, tmp_path: Path) -> Iterator[Site]:
         yield Site(state_dir=state_dir, media=media, client_settings=client_settings)
     for model in apps.get_app_config("upload_site").get_models():
         model._default_manager.all().delete()
+
+
+@pytest.fixture
+def admin_client(site: Site) -> Any:
+    """Logged in as somebody who may do everything."""
+    from django.contrib.auth import get_user_model
+    from django.test import Client
+
+    user, _ = get_user_model()._default_manager.get_or_create(
+        username="admin", defaults={"is_staff": True, "is_superuser": True}
+    )
+    client = Client()
+    client.force_login(user)
+    return client

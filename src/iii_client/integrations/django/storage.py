@@ -24,7 +24,7 @@ from typing import IO, Any, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
-from django.core.files.storage import Storage, storages
+from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.core.files.utils import validate_file_name
 from django.utils.deconstruct import deconstructible
 
@@ -32,7 +32,7 @@ from iii_client.content import IN_MEMORY_MAX_BYTES, READ_CHUNK_BYTES, Content
 from iii_client.errors import ContentError, RecordError
 from iii_client.integrations.django.client import get_config, get_parts
 from iii_client.integrations.django.context import current_context
-from iii_client.integrations.django.scanning import innermost, scan_upload
+from iii_client.integrations.django.scanning import innermost, note_reference, scan_upload
 from iii_client.integrations.rejection import UploadRejected
 from iii_client.model import Action, Decision
 
@@ -48,8 +48,8 @@ class ScannedStorage(Storage):
     Args:
         storage: the storage inside: a `STORAGES` entry (`{"BACKEND": ..., "OPTIONS": ...}`) or an instance;
             Django's file system storage unless given.
-        held: `refuse` (default) or `hide`: what becomes of a file that the policy holds. `hide` needs a
-            storage with local paths.
+        held: `refuse` (default) or `hide`: what becomes of a file that the policy holds. `hide` needs
+            local files: a `FileSystemStorage` inside.
 
     Raises:
         ImproperlyConfigured: another word for `held`, or a storage that cannot hide.
@@ -61,8 +61,8 @@ class ScannedStorage(Storage):
         given = {"BACKEND": _FILE_SYSTEM} if storage is None else storage
         self.inside = given if isinstance(given, Storage) else storages.create_storage(given)
         self._hides = held == "hide"
-        if self._hides and not _has_paths(self.inside):
-            raise ImproperlyConfigured("ScannedStorage: held='hide' needs a storage with local paths")
+        if self._hides and not isinstance(self.inside, FileSystemStorage):
+            raise ImproperlyConfigured("ScannedStorage: held='hide' needs a FileSystemStorage inside")
 
     def save(self, name: str | None, content: IO[Any], max_length: int | None = None) -> str:
         """Check, then store.
@@ -76,10 +76,15 @@ class ScannedStorage(Storage):
         with ExitStack() as stack:
             file = _rewindable(file, stack)
             available = self.inside.get_available_name(name or "", max_length=max_length)
-            context = replace(current_context(), reference=available)
+            context = current_context()
+            if not self._hides:
+                # Otherwise the name depends on the decision, and is noted after it.
+                context = replace(context, reference=available)
             decision = scan_upload(file, context=context)
             if decision.allowed:
-                return self.inside.save(available, file, max_length=max_length)
+                stored = self.inside.save(available, file, max_length=max_length)
+                note_reference(file, stored)
+                return stored
             rejected = UploadRejected(decision, contact=get_config().contact)
             if decision.action is not Action.QUARANTINE or not self._hides:
                 raise rejected
@@ -102,7 +107,7 @@ class ScannedStorage(Storage):
         Raises:
             RecordError, ContentError: it could not be moved; it is where it was, or on its way (a second call
                 goes on).
-            NotImplementedError: this storage has no local paths.
+            NotImplementedError: the storage inside has no local files.
         """
         path = self.path(name)
         with Content.from_path(path) as content:
@@ -125,6 +130,7 @@ class ScannedStorage(Storage):
                 str(path),
                 mode=getattr(self.inside, "file_permissions_mode", None) or _USUAL_MODE,
             )
+        note_reference(file, hidden)
         return hidden
 
     # --- everything else is the storage inside ----------------------------------------------------------
@@ -188,14 +194,6 @@ def _rewindable(file: "File[Any]", stack: ExitStack) -> "File[Any]":
         spool.write(part)
     spool.seek(0)
     return File(cast(IO[bytes], spool), upload.name)
-
-
-def _has_paths(storage: Storage) -> bool:
-    try:
-        storage.path("probe")
-    except NotImplementedError:
-        return False
-    return True
 
 
 def _make_folder(path: Path, mode: int | None) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 from django import forms
 from django.contrib import admin
 from django.core.files.storage import default_storage
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.urls import path
 
@@ -55,6 +56,7 @@ def context_view(_request: HttpRequest) -> HttpResponse:
     return JsonResponse({"route": context.route, "uploader": context.uploader})
 
 
+@transaction.non_atomic_requests
 async def async_view(_request: HttpRequest) -> HttpResponse:
     context = current_context()
     return JsonResponse({"route": context.route, "uploader": context.uploader})
