@@ -43,7 +43,7 @@ _Origin = tuple[Callable[..., "Content"], tuple[object, ...]]
 
 
 class Content:
-    """The bytes of one item. Build it with one of the four named constructors.
+    """The bytes of one item. Build it with one of the named constructors.
 
     `close()` (or leaving a `with` block) drops what was kept or spooled; a Content can be opened again
     after that unless its source was a stream that cannot be rewound.
@@ -79,6 +79,16 @@ class Content:
     def from_url(cls, url: str, *, max_bytes: int = DEFAULT_MAX_BYTES) -> "Content":
         """Anything fsspec can open (`s3://…`, `sftp://…`): fetched once, in one pass, on first use."""
         return cls(_Spooled(lambda: _open_url(url), max_bytes), origin=(_travelled_url, (url, max_bytes)))
+
+    @classmethod
+    def from_opener(
+        cls,
+        opener: Callable[[], contextlib.AbstractContextManager[BinaryIO]],
+        *,
+        max_bytes: int = DEFAULT_MAX_BYTES,
+    ) -> "Content":
+        """Whatever a function opens: fetched once, in one pass, on first use. For names that are no URL."""
+        return cls(_Spooled(opener, max_bytes))
 
     @property
     def size_bytes(self) -> int:

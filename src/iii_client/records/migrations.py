@@ -224,4 +224,67 @@ MIGRATIONS: tuple[tuple[str, ...], ...] = (
         # Filter hits by hour since 1970, for the budget over all uploaders.
         "CREATE TABLE hit_hour (hour INTEGER PRIMARY KEY, hits INTEGER NOT NULL) STRICT",
     ),
+    (
+        # Rescans: what a job is, how far each of its shards is, and what is not plain "no match".
+        """
+        CREATE TABLE rescan_job (
+            name TEXT PRIMARY KEY,
+            version INTEGER NOT NULL,
+            spec TEXT NOT NULL,
+            state TEXT NOT NULL,
+            created_at TEXT NOT NULL,
+            dispatched INTEGER NOT NULL,
+            redone INTEGER NOT NULL,
+            release TEXT NOT NULL,
+            recheck_release TEXT NOT NULL
+        ) STRICT
+        """,
+        """
+        CREATE TABLE rescan_shard (
+            job TEXT NOT NULL REFERENCES rescan_job (name) ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            cursor TEXT NOT NULL,
+            listed INTEGER NOT NULL,
+            items INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            chunks INTEGER NOT NULL,
+            end_file INTEGER NOT NULL,
+            end_offset INTEGER NOT NULL,
+            rechecked_file INTEGER NOT NULL,
+            rechecked_offset INTEGER NOT NULL,
+            PRIMARY KEY (job, number)
+        ) STRICT
+        """,
+        """
+        CREATE TABLE rescan_item (
+            job TEXT NOT NULL REFERENCES rescan_job (name) ON DELETE CASCADE,
+            shard INTEGER NOT NULL,
+            reference TEXT NOT NULL,
+            outcome TEXT NOT NULL,
+            ruled TEXT NOT NULL,
+            action TEXT NOT NULL,
+            reasons TEXT NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            kind TEXT NOT NULL,
+            sha256 BLOB NOT NULL,
+            sources TEXT NOT NULL,
+            categories TEXT NOT NULL,
+            encounter_id TEXT NOT NULL,
+            case_reference TEXT NOT NULL,
+            release TEXT NOT NULL,
+            at TEXT NOT NULL,
+            PRIMARY KEY (job, shard, reference)
+        ) STRICT
+        """,
+        # Throughput, by minute since 1970.
+        """
+        CREATE TABLE rescan_minute (
+            job TEXT NOT NULL REFERENCES rescan_job (name) ON DELETE CASCADE,
+            minute INTEGER NOT NULL,
+            items INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            PRIMARY KEY (job, minute)
+        ) STRICT
+        """,
+    ),
 )

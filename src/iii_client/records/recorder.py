@@ -16,7 +16,7 @@ from iii_client.records.hit_budgets import count_hit, raise_hit_alarm
 from iii_client.records.outbox import add_if_unanswered
 from iii_client.records.pseudonyms import PseudonymKey
 from iii_client.records.sqlite import SqliteStore
-from iii_client.records.store import Store, utc_now
+from iii_client.records.store import Store, Transaction, utc_now
 from iii_client.test_picture import listed_picture_sha256
 
 
@@ -65,33 +65,37 @@ class StateRecorder:
         Raises:
             RecordError: it could not be stored.
         """
+        with self._store.transaction() as tx:
+            return self.record_in(tx, decision, context)
+
+    def record_in(self, tx: Transaction, decision: Decision, context: UploadContext) -> Receipt:
+        """The same, as a part of a transaction that holds more."""
         now = self._clock()
         counts = self._counts_hits and _counts(decision)
-        with self._store.transaction() as tx:
-            receipt = add_encounter(
+        receipt = add_encounter(
+            tx,
+            decision,
+            context,
+            now=now,
+            key=self._key,
+            policy=self._policy,
+            counts=counts,
+        )
+        if counts:
+            count_hit(
                 tx,
-                decision,
-                context,
+                decision.verdict.candidates,
+                uploader=self._key.of(context.uploader),
+                encounter_id=receipt.encounter_id,
+                held_back=bool(decision.guard),
                 now=now,
-                key=self._key,
-                policy=self._policy,
-                counts=counts,
             )
-            if counts:
-                count_hit(
-                    tx,
-                    decision.verdict.candidates,
-                    uploader=self._key.of(context.uploader),
-                    encounter_id=receipt.encounter_id,
-                    held_back=bool(decision.guard),
-                    now=now,
-                )
-            add_if_unanswered(tx, decision, encounter_id=receipt.encounter_id, route=context.route, now=now)
-            if decision.ruled is not Action.ALLOW:
-                append_audit(tx, "decision", _audited(decision, receipt), now=now)
-            if decision.guard and counts:
-                case = receipt.case_reference or receipt.encounter_id
-                raise_hit_alarm(tx, decision.guard, case=case, now=now)
+        add_if_unanswered(tx, decision, encounter_id=receipt.encounter_id, route=context.route, now=now)
+        if decision.ruled is not Action.ALLOW:
+            append_audit(tx, "decision", _audited(decision, receipt), now=now)
+        if decision.guard and counts:
+            case = receipt.case_reference or receipt.encounter_id
+            raise_hit_alarm(tx, decision.guard, case=case, now=now)
         return receipt
 
     def close(self) -> None:

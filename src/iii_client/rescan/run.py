@@ -1,0 +1,447 @@
+"""The driver of a rescan: list, hand out, check, record, commit; and go on where it was stopped.
+
+    for event in Rescan.resume(config, job="uploads").run():
+        ...
+
+Chunks are handed out in the order of the listing, hashed by the engine in any, and committed in order, so
+that one cursor a shard says it all. For each chunk, in this order: its fingerprints are on disk, its finds
+are recorded (each once, whatever happens), its cursor is committed. Killed anywhere, the next run does what
+was under way again, and nothing else.
+
+Promises: at most two chunks for each the engine works on at a time are in memory, however large the storage
+is; nothing is called innocent without a usable filter; an item that ends whatever works on it is found by
+halving its chunk, and set aside as failed.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Self
+
+from iii_client.config import Config
+from iii_client.errors import FilterExpiredError, RescanError
+from iii_client.model import Decision, Freshness, Recorded, Remembered, UploadContext
+from iii_client.parts import Parts
+from iii_client.records import StateRecorder
+from iii_client.records.store import utc_now
+from iii_client.rescan.chunks import ChunkTask, HashedRow, fingerprints_of, unpack_rows
+from iii_client.rescan.engine import Engine, open_engine
+from iii_client.rescan.inventory import (
+    Entry,
+    matcher,
+    normal_root,
+    open_inventory,
+    reference_of,
+    refuse_overlap,
+)
+from iii_client.rescan.ledger import JobSpec, JobState, Ledger, Shard
+from iii_client.rescan.pace import Pace
+from iii_client.rescan.recording import LedgerRecorder, is_exception
+from iii_client.rescan.segments import StoredItem
+from iii_client.rescan.worker import hash_chunk
+
+logger = logging.getLogger(__name__)
+
+#: Limits of a chunk. More: more is done again after a kill, and a stop waits longer (256 pictures take two
+#: to five seconds). Less: more commits; one takes a millisecond or two.
+CHUNK_ITEMS = 256
+CHUNK_BYTES = 64 << 20
+#: Chunks in flight for each that the engine works on at a time: one waits while one is hashed.
+AHEAD = 2
+#: Times that a lost engine is opened again before the run gives up, and the pause before each.
+REOPENINGS = 3
+REOPEN_PAUSE_S = 5.0
+
+ROUTE = "iii-client rescan"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """An item that is not plain "no match"."""
+
+    reference: str
+    decision: Decision
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChunkDone:
+    """A chunk is committed: so many items and bytes, and so many of its chunks remain in flight."""
+
+    shard: int
+    items: int
+    size_bytes: int
+    failed: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDone:
+    """The run is over. `finished` is False when it was stopped; then it can be resumed."""
+
+    finished: bool
+
+
+Event = Found | ChunkDone | RunDone
+
+
+@dataclass(slots=True, kw_only=True)
+class _Chunk:
+    """Items that were handed out together."""
+
+    entries: Sequence[Entry]
+    future: Future[bytes] | None = None
+
+
+class Rescan:
+    """One run of a job. Build it with `start` or `resume`.
+
+    Args:
+        parts: the library's own parts.
+        ledger: of the job.
+        engine: address of an engine, see `engine`; or what opens one, again after it broke.
+        jobs: chunks hashed at the same time; 0 for what the engine has.
+        objects_per_s, bytes_per_s: what is handed out at most; 0 for no limit.
+        chunk_items: items of a chunk at most.
+        clock: aware.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        ledger: Ledger,
+        *,
+        engine: str | Callable[[], Engine] = "local",
+        jobs: int = 0,
+        objects_per_s: float = 0,
+        bytes_per_s: float = 0,
+        chunk_items: int = CHUNK_ITEMS,
+        clock: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._parts = parts
+        self._ledger = ledger
+        self._open_engine: Callable[[], Engine] = (
+            (lambda: open_engine(engine, jobs=jobs)) if isinstance(engine, str) else engine
+        )
+        self._stop = threading.Event()
+        self._pace = Pace(
+            objects_per_s=objects_per_s, bytes_per_s=bytes_per_s, sleep=lambda s: bool(self._stop.wait(s))
+        )
+        # A slow pace with large chunks would be bursts with long pauses between them.
+        self._chunk_items = max(1, min(chunk_items, int(objects_per_s) or chunk_items))
+        self._clock = clock
+        self._recorder = LedgerRecorder(
+            parts.store,
+            recorder=StateRecorder(
+                parts.store,
+                key=parts.pseudonyms,
+                policy=parts.policy.version,
+                counts_hits=False,
+                clock=clock,
+            ),
+            job=ledger.name,
+            clock=clock,
+        )
+        self._checker = parts.checker(counts_hits=False, recorder=self._recorder, remembers=False)
+        self._engine: Engine | None = None
+
+    @classmethod
+    def start(
+        cls,
+        config: Config,
+        *,
+        job: str,
+        roots: Sequence[str],
+        include: Sequence[str] = (),
+        exclude: Sequence[str] = (),
+        clock: Callable[[], datetime] = utc_now,
+        **options: object,
+    ) -> Self:
+        """A new job; nothing is read before `run`.
+
+        Args:
+            config: as for a `Scanner`.
+            job: its name, by which it is resumed.
+            roots: addresses, see `inventory`.
+            include, exclude: globs over the items' names below their root.
+            clock: aware.
+            options: of the constructor.
+
+        Raises:
+            ConfigurationError: a name that is taken, an address that cannot be one.
+            FilterError: no usable filter is installed.
+        """
+        parts = Parts.from_config(config)
+        usable_filter(parts)
+        normal = tuple(normal_root(root) for root in roots)
+        refuse_overlap(normal)
+        spec = JobSpec(roots=normal, recipe=config.recipe, include=tuple(include), exclude=tuple(exclude))
+        ledger = Ledger.create(parts.store, config.state_dir, job, spec, now=clock())
+        return cls(parts, ledger, clock=clock, **options)  # type: ignore[arg-type]
+
+    @classmethod
+    def resume(
+        cls,
+        config: Config,
+        *,
+        job: str,
+        clock: Callable[[], datetime] = utc_now,
+        **options: object,
+    ) -> Self:
+        """Go on with a job. Arguments and errors as for `start`."""
+        parts = Parts.from_config(config)
+        ledger = Ledger.open(parts.store, config.state_dir, job)
+        return cls(parts, ledger, clock=clock, **options)  # type: ignore[arg-type]
+
+    @property
+    def ledger(self) -> Ledger:
+        """Counts, exceptions and throughput of the job."""
+        return self._ledger
+
+    def stop(self) -> None:
+        """Finish the chunks under way and end `run`. From any thread, or a signal handler."""
+        self._stop.set()
+
+    def run(self) -> Iterator[Event]:
+        """Do what is left to do.
+
+        Raises:
+            LedgerLockedError: another process runs this job.
+            FilterError: no usable filter is installed, or not any more.
+            RescanError: the engine, the storage's listing or the disk failed; resume once it is mended.
+        """
+        with self._ledger.locked():
+            membership = usable_filter(self._parts)
+            self._ledger.begin(release=membership)
+            finished = False
+            try:
+                self._engine = self._open_engine()
+                for shard in self._ledger.shards():
+                    if not shard.listed and not self._stop.is_set():
+                        yield from self._run_shard(shard)
+                finished = all(shard.listed for shard in self._ledger.shards())
+                self._ledger.end(JobState.FINISHED if finished else JobState.OPEN)
+            finally:
+                if self._engine is not None:
+                    self._engine.close()
+                for part in self._parts.closing:
+                    part.close()
+        yield RunDone(finished=finished)
+
+    # --- one shard ----------------------------------------------------------------------------------------
+
+    def _run_shard(self, shard: Shard) -> Iterator[Event]:
+        segments = self._ledger.segments(shard.number)
+        segments.cut(shard.end)
+        end = shard.end
+        chunks = self._chunks(shard)
+        window: deque[_Chunk] = deque()
+        is_listed = False
+        noted = 0
+        while True:
+            while not is_listed and not self._stop.is_set() and len(window) < AHEAD * self._running.width:
+                chunk = next(chunks, None)
+                if chunk is None:
+                    is_listed = True
+                elif self._pace.wait(len(chunk.entries), _size(chunk.entries)):
+                    self._submit(shard, chunk)
+                    window.append(chunk)
+            if self._stop.is_set():
+                _hand_back(window)
+            if not window:
+                break
+            if (in_flight := sum(len(chunk.entries) for chunk in window)) > noted:
+                self._ledger.note_dispatched(in_flight)
+            rows = self._rows(shard, window)
+            done = window.popleft()
+            if len(rows) < len(done.entries):
+                # The worker answered for the first ones only, or the chunk was halved.
+                rest = _Chunk(entries=done.entries[len(rows) or 1 :])
+                if rest.entries:
+                    self._submit(shard, rest)
+                    window.appendleft(rest)
+            entries = done.entries[: len(rows)] or done.entries[:1]
+            if rows:
+                items = [
+                    StoredItem(key=entry.key, token=entry.token, row=row)
+                    for entry, row in zip(entries, rows, strict=True)
+                ]
+                end = segments.append(items, end)
+                yield from self._check(shard, entries, rows)
+            else:
+                self._ledger.set_aside(
+                    shard.number,
+                    reference_of(shard.root, entries[0].key),
+                    now=self._clock(),
+                    release=usable_filter(self._parts),
+                )
+            noted = sum(len(chunk.entries) for chunk in window)
+            if self._ledger.commit_chunk(
+                shard.number,
+                cursor=entries[-1].cursor,
+                items=len(entries),
+                size_bytes=_size(entries),
+                end=end,
+                dispatched=noted,
+                now=self._clock(),
+            ):
+                self._stop.set()
+            yield ChunkDone(
+                shard=shard.number, items=len(entries), size_bytes=_size(entries), failed=0 if rows else 1
+            )
+        if is_listed:
+            self._ledger.finish_shard(shard.number)
+
+    def _chunks(self, shard: Shard) -> Iterator[_Chunk]:
+        wanted = matcher(self._ledger.spec.include, self._ledger.spec.exclude)
+        entries: list[Entry] = []
+        size = 0
+        for entry in open_inventory(shard.root).entries(shard.cursor):
+            if not wanted(entry.key):
+                continue
+            entries.append(entry)
+            size += max(entry.size_bytes, 0)
+            if len(entries) >= self._chunk_items or size >= CHUNK_BYTES:
+                yield _Chunk(entries=entries)
+                entries, size = [], 0
+        if entries:
+            yield _Chunk(entries=entries)
+
+    def _check(self, shard: Shard, entries: Sequence[Entry], rows: Sequence[HashedRow]) -> Iterator[Found]:
+        usable_filter(self._parts)
+        references = [reference_of(shard.root, entry.key) for entry in entries]
+        self._recorder.shard = shard.number
+        self._recorder.fresh.clear()
+        self._recorder.faults = {
+            reference: row.fault for reference, row in zip(references, rows, strict=True) if row.fault
+        }
+        decisions = self._checker.check(
+            [Remembered(fingerprint=fingerprint) for fingerprint in fingerprints_of(rows)],
+            [context_of(reference) for reference in references],
+        )
+        if any(decision.recorded is Recorded.FAILED for decision in decisions):
+            raise RescanError(
+                "what was found could not be recorded",
+                hint="Check space and permissions of the state directory, then: iii-client rescan resume.",
+            )
+        for reference, decision in zip(references, decisions, strict=True):
+            if is_exception(decision):
+                yield Found(reference=reference, decision=decision)
+
+    # --- the engine ---------------------------------------------------------------------------------------
+
+    @property
+    def _running(self) -> Engine:
+        if self._engine is None:
+            raise RescanError("there is no engine", hint="Go on later: iii-client rescan resume.")
+        return self._engine
+
+    def _submit(self, shard: Shard, chunk: _Chunk) -> None:
+        config = self._parts.config
+        task = ChunkTask(
+            root=shard.root,
+            keys=tuple(entry.key for entry in chunk.entries),
+            recipe=self._ledger.spec.recipe,
+            limits=config.limits,
+            isolated=config.isolation != "off",
+        )
+        try:
+            chunk.future = self._running.executor.submit(hash_chunk, task.pack())
+        except RuntimeError as error:  # it was shut down, or is broken
+            chunk.future = Future()
+            chunk.future.set_exception(BrokenExecutor(type(error).__name__))
+
+    def _rows(self, shard: Shard, window: "deque[_Chunk]") -> list[HashedRow]:
+        """The rows of the oldest chunk, or of its first items; none when its first item must be set aside."""
+        oldest = window[0]
+        try:
+            return self._answer(oldest)
+        except (BrokenExecutor, CancelledError):
+            self._reopen()
+        except RescanError:
+            raise
+        except Exception as error:  # noqa: BLE001 - the boundary to workers and engines
+            logger.warning("a chunk of %d items failed: %s", len(oldest.entries), type(error).__name__)
+        # Whose fault it was is only known of a chunk that is alone on the engine.
+        self._let_others_end(window)
+        rows = self._alone(shard, oldest.entries)
+        for chunk in list(window)[1:]:
+            if _future(chunk).cancelled() or _future(chunk).exception() is not None:
+                self._submit(shard, chunk)
+        return rows
+
+    def _alone(self, shard: Shard, entries: Sequence[Entry]) -> list[HashedRow]:
+        """Rows of the first items; halves the chunk until what fails is one item."""
+        chunk = _Chunk(entries=entries)
+        self._submit(shard, chunk)
+        try:
+            return self._answer(chunk)
+        except (BrokenExecutor, CancelledError):
+            self._reopen()
+        except RescanError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as above
+            logger.warning("%d items failed alone: %s", len(entries), type(error).__name__)
+        return self._alone(shard, entries[: len(entries) // 2]) if len(entries) > 1 else []
+
+    def _answer(self, chunk: _Chunk) -> list[HashedRow]:
+        return unpack_rows(_future(chunk).result(), at_most=len(chunk.entries))
+
+    def _let_others_end(self, window: "deque[_Chunk]") -> None:
+        wait([_future(chunk) for chunk in list(window)[1:]])
+
+    def _reopen(self) -> None:
+        """A new engine in place of one that broke.
+
+        Raises:
+            RescanError: it cannot be had.
+        """
+        if self._engine is not None:
+            self._engine.close()
+            self._engine = None
+        for attempt in range(REOPENINGS):
+            try:
+                self._engine = self._open_engine()
+            except RescanError:
+                if attempt + 1 == REOPENINGS or self._stop.wait(REOPEN_PAUSE_S):
+                    raise
+            else:
+                return
+
+
+def context_of(reference: str) -> UploadContext:
+    """The circumstances of an item that is stored already."""
+    return UploadContext(route=ROUTE, place=reference.rpartition("/")[0], reference=reference, stored=True)
+
+
+def usable_filter(parts: Parts) -> str:
+    """The release of a filter whose silence proves something.
+
+    Raises:
+        FilterError: none is installed, or it is too old.
+    """
+    membership = parts.filters.current()
+    if membership.freshness is Freshness.EXPIRED:
+        raise FilterExpiredError(
+            "the installed filter was signed too long ago: what it does not know would be called unscannable",
+            hint="Run: iii-client filter update",
+        )
+    return str(membership.release)
+
+
+def _size(entries: Sequence[Entry]) -> int:
+    return sum(max(entry.size_bytes, 0) for entry in entries)
+
+
+def _hand_back(window: "deque[_Chunk]") -> None:
+    """Drop what has not begun, from the newest on: the cursor stays before it."""
+    while window and _future(window[-1]).cancel():
+        window.pop()
+
+
+def _future(chunk: _Chunk) -> Future[bytes]:
+    if chunk.future is None:
+        raise RescanError("a chunk was not handed out")
+    return chunk.future
