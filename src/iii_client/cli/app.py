@@ -25,6 +25,7 @@ from iii_client.cli import (
     publish,
     quarantine_commands,
     report_commands,
+    rescan_commands,
     review_commands,
     sandbox,
     scan,
@@ -45,6 +46,7 @@ app = typer.Typer(
     "4 trust failure · 5 internal error · 130 interrupted.",
 )
 app.command("scan")(scan.scan)
+app.add_typer(rescan_commands.app, name="rescan")
 app.command("doctor")(doctor.doctor)
 app.add_typer(filter_commands.app, name="filter")
 app.command("metrics")(metrics.metrics)
