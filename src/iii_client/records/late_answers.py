@@ -56,13 +56,15 @@ def settle(tx: Transaction, settlements: Sequence[Settlement], *, now: datetime)
 
 
 def release_if_answered(tx: Transaction, encounter_id: str, *, now: datetime) -> bool:
-    """Order the release of what is being held, if a late answer allowed it before it was. Whether it did.
+    """Order the release of what is held, if a late answer or a person allowed it before. Whether it did.
 
     A file is held after its decision is recorded, and in between a drainer may have been quicker: the order
-    that it gave found nothing held.
+    that it gave found nothing held. Under a legal hold it found something that it might not touch. What a
+    person ordered to be held after that stays held.
     """
     latest = tx.query(
-        "SELECT action FROM follow_up WHERE encounter_id = :id AND kind = 'late_answer'"
+        "SELECT action FROM follow_up WHERE encounter_id = :id"
+        " AND (kind IN ('late_answer', 'reviewed') OR (kind = 'held' AND operator <> ''))"
         " ORDER BY at DESC, id DESC LIMIT 1",
         id=encounter_id,
     )

@@ -203,7 +203,8 @@ class Quarantine:
         return len(due)
 
     def set_legal_hold(self, held_id: str, *, reason: str, by: Operators) -> None:
-        """Forbid restore and purge for a reason (a file number), or with an empty one allow them again.
+        """Forbid restore and purge for a reason (a file number), or with an empty one allow them again: what
+        was found innocent meanwhile goes back then.
 
         Raises:
             RecordError: it is not held any more, or is about to go.
@@ -212,6 +213,8 @@ class Quarantine:
             held = get_held(tx, held_id)
             self._audit(tx, "legal_hold" if reason else "legal_hold_lifted", held, by)
             set_legal_hold_of(tx, held_id, reason=storable(reason), now=self._clock())
+            if not reason:
+                release_if_answered(tx, held.encounter_id, now=self._clock())
 
     def release(self, encounter_id: str, *, by: str) -> None:
         """See `protocols.Releaser`."""
@@ -362,6 +365,8 @@ class Quarantine:
                 self._abandon(held.id, held.name)
             case HeldState.MOVING:
                 self._delete_original(held)
+                with self._store.transaction() as tx:
+                    release_if_answered(tx, held.encounter_id, now=self._clock())
             case HeldState.RESTORING:
                 self._write_back(held, held.target, None)
             case HeldState.CLEARING:

@@ -19,6 +19,11 @@ from iii_client.records.store import Store, Transaction, as_ms, as_text
 
 #: Cases of one transaction: an upload waits for a writer at most so long as these take.
 BATCH = 200
+#: What the application did not take for so long, it never will: it has no courier, or notices were given up
+#: long ago. They name its own references, which are personal data.
+_NOT_TAKEN = timedelta(days=7)
+#: A release is never done with before it is delivered: it is somebody's innocent picture.
+_DONE_WITH = "(state <> 'pending' OR (kind <> 'release' AND created_ms < :not_taken))"
 #: Counts of filter hits by hour are asked for seven days.
 _KEEP_HOURS = timedelta(days=8)
 _HOUR_MS = 3_600_000
@@ -104,7 +109,7 @@ def purge_records(
                 gone += [] if reason else [encounter_id]
             if gone and not dry_run:
                 for encounter_id in gone:
-                    _delete(tx, encounter_id, with_notices=bool(uploader_key))
+                    _delete(tx, encounter_id, with_notices=bool(uploader_key), now=now)
                 append_audit(
                     tx,
                     "data_purged",
@@ -119,12 +124,14 @@ def purge_records(
     return PurgeReport(deleted=deleted, notices=notices, kept=dict(sorted(kept.items())))
 
 
-def _delete(tx: Transaction, encounter_id: str, *, with_notices: bool) -> None:
+def _delete(tx: Transaction, encounter_id: str, *, with_notices: bool, now: datetime) -> None:
     """A case with all its rows; hits and follow-ups go with the encounter."""
     if with_notices:
         # A late answer names the application's own reference. Ids are hexadecimal: no pattern hides in them.
         tx.execute(
-            "DELETE FROM notice WHERE state <> 'pending' AND body LIKE :about", about=f'%"{encounter_id}"%'
+            f"DELETE FROM notice WHERE body LIKE :about AND {_DONE_WITH}",  # noqa: S608 - our own text
+            about=f'%"{encounter_id}"%',
+            not_taken=as_ms(now - _NOT_TAKEN),
         )
     for table in ("outbox", "held", "feedback"):
         tx.execute(f"DELETE FROM {table} WHERE encounter_id = :id", id=encounter_id)  # noqa: S608
@@ -132,12 +139,11 @@ def _delete(tx: Transaction, encounter_id: str, *, with_notices: bool) -> None:
 
 
 def _old_notices(store: Store, *, older_than: datetime, dry_run: bool, now: datetime) -> int:
-    with store.transaction() as tx:
-        before = as_ms(older_than)
-        ((count,),) = tx.query(
-            "SELECT count(*) FROM notice WHERE state <> 'pending' AND created_ms < :before", before=before
-        )
+    old = f"FROM notice WHERE created_ms < :before AND {_DONE_WITH}"
+    times = {"before": as_ms(older_than), "not_taken": as_ms(now - _NOT_TAKEN)}
+    with store.reading() if dry_run else store.transaction() as tx:
+        ((count,),) = tx.query(f"SELECT count(*) {old}", **times)
         if not dry_run:
-            tx.execute("DELETE FROM notice WHERE state <> 'pending' AND created_ms < :before", before=before)
+            tx.execute(f"DELETE {old}", **times)
             tx.execute("DELETE FROM hit_hour WHERE hour < :hour", hour=as_ms(now - _KEEP_HOURS) // _HOUR_MS)
     return int(count)

@@ -13,6 +13,7 @@ from iii_client.records.late_answers import settle
 from iii_client.records.operators import Operators
 from iii_client.records.outbox import lease
 from iii_client.records.quarantine import Quarantine
+from iii_client.records.review import decide
 
 PICTURE = b"a harmless picture" * 1000
 
@@ -80,3 +81,51 @@ def test_what_a_person_holds_against_the_answer_stays_held(site: Site) -> None:
     site.hold(by=Operators(first="ann"))
     assert site.deliver() == 0
     assert not site.upload.exists()
+
+
+def test_denied_under_a_legal_hold_it_comes_back_when_that_is_lifted(site: Site) -> None:
+    site.hold()
+    (held,) = site.quarantine.list()
+    site.quarantine.set_legal_hold(held.id, reason="police 12/26", by=Operators(first="ann"))
+    site.answer(is_listed=False)
+    site.deliver()
+    assert not site.upload.exists()
+    site.quarantine.set_legal_hold(held.id, reason="", by=Operators(first="ann"))
+    assert site.deliver() == 1
+    assert site.upload.read_bytes() == PICTURE
+
+
+def test_a_person_said_ok_under_a_legal_hold_and_it_comes_back_when_that_is_lifted(site: Site) -> None:
+    site.hold()
+    (held,) = site.quarantine.list()
+    site.quarantine.set_legal_hold(held.id, reason="police 12/26", by=Operators(first="ann"))
+    with site.store.transaction() as tx:
+        decide(tx, site.encounter_id, innocent=True, by=Operators(first="ann"), now=NOON)
+    site.deliver()
+    site.quarantine.set_legal_hold(held.id, reason="", by=Operators(first="ann"))
+    site.deliver()
+    assert site.upload.read_bytes() == PICTURE
+
+
+def test_lifting_a_legal_hold_gives_back_nothing_that_is_listed(site: Site) -> None:
+    site.hold()
+    (held,) = site.quarantine.list()
+    site.quarantine.set_legal_hold(held.id, reason="police 12/26", by=Operators(first="ann"))
+    site.answer(is_listed=True)
+    site.quarantine.set_legal_hold(held.id, reason="", by=Operators(first="ann"))
+    site.deliver()
+    assert not site.upload.exists()
+
+
+def test_denied_while_a_hold_was_interrupted_it_comes_back_once_that_is_finished(site: Site) -> None:
+    site.hold()
+    (held,) = site.quarantine.list()
+    with site.store.transaction() as tx:  # as if the process had died before it deleted the original
+        tx.execute("UPDATE held SET state = 'moving' WHERE id = :id", id=held.id)
+    site.upload.write_bytes(PICTURE)
+    site.answer(is_listed=False)
+    site.deliver()
+    assert site.quarantine.finish(interrupted_after_s=0) == 1
+    assert not site.upload.exists()
+    assert site.deliver() == 1
+    assert site.upload.read_bytes() == PICTURE

@@ -15,6 +15,7 @@ from iii_client.model import (
     Outcome,
     Reason,
     Receipt,
+    ReleaseHeld,
     UploadContext,
 )
 from iii_client.records import SqliteStore, Store
@@ -22,6 +23,7 @@ from iii_client.records.audit_check import verify_audit
 from iii_client.records.feedback import dispute
 from iii_client.records.follow_ups import FollowUpKind
 from iii_client.records.key_file import KeyFile
+from iii_client.records.notices import add_notice
 from iii_client.records.operators import Operators
 from iii_client.records.pseudonyms import PseudonymKey
 from iii_client.records.quarantine import Quarantine
@@ -36,14 +38,16 @@ SETTLED = {"action": Action.BLOCK}
 Record = Callable[..., Receipt]
 
 
-def purge(store: Store, *, uploader_key: bytes = b"", dry_run: bool = False) -> PurgeReport:
+def purge(
+    store: Store, *, uploader_key: bytes = b"", dry_run: bool = False, now: datetime = LATER
+) -> PurgeReport:
     return purge_records(
         store,
-        older_than=LATER - timedelta(days=30),
+        older_than=now if now < LATER else LATER - timedelta(days=30),
         uploader_key=uploader_key,
         by=ALICE,
         dry_run=dry_run,
-        now=LATER,
+        now=now,
     )
 
 
@@ -155,8 +159,19 @@ def test_a_message_that_the_application_still_waits_for_is_delivered_before_it_g
     with store.transaction() as tx:
         decide(tx, near.encounter_id, innocent=False, by=ALICE, now=NOON)
     key = PseudonymKey(tmp_path / "encounter.key").of("alice")
-    assert purge(store, uploader_key=key).deleted == 1
+    assert purge(store, uploader_key=key, now=NOON + timedelta(days=1)).deleted == 1
     assert count(store, "notice") == 1
+
+
+def test_a_message_that_no_application_takes_goes_with_its_uploader(
+    store: Store, record: Record, tmp_path: Path
+) -> None:
+    """Without a webhook nobody ever takes it, and it names the application's reference."""
+    near = record(algorithm=Algorithm.PDQ, context=UploadContext(uploader="alice", reference="of-alice"))
+    with store.transaction() as tx:
+        decide(tx, near.encounter_id, innocent=False, by=ALICE, now=NOON)
+    assert purge(store, uploader_key=PseudonymKey(tmp_path / "encounter.key").of("alice")).deleted == 1
+    assert count(store, "notice") == 0
 
 
 def test_what_was_deleted_is_not_in_the_file_any_more(store: Store, record: Record, tmp_path: Path) -> None:
@@ -171,16 +186,22 @@ def test_what_was_deleted_is_not_in_the_file_any_more(store: Store, record: Reco
     assert b"of-alice" not in b"".join(path.read_bytes() for path in tmp_path.glob("state.db*"))
 
 
-def test_delivered_notices_go_with_their_time_and_waiting_ones_stay(store: Store, record: Record) -> None:
-    for _ in range(2):
-        encounter_id = record(algorithm=Algorithm.PDQ).encounter_id
-        with store.transaction() as tx:
-            decide(tx, encounter_id, innocent=False, by=ALICE, now=NOON)
+def test_notices_go_with_their_time_also_those_that_nobody_took(store: Store, record: Record) -> None:
+    encounter_id = record(algorithm=Algorithm.PDQ).encounter_id
     with store.transaction() as tx:
-        ((first,), _) = tx.query("SELECT id FROM notice ORDER BY id")
+        for moment in (NOON, NOON, LATER - timedelta(days=6)):
+            decide(tx, encounter_id, innocent=False, by=ALICE, now=moment, again=True)
+        ((first,), *_) = tx.query("SELECT id FROM notice ORDER BY created_ms, id")
         tx.execute("UPDATE notice SET state = 'delivered' WHERE id = :id", id=first)
-    assert purge(store).notices == 1
-    assert count(store, "notice") == 1
+        add_notice(tx, ReleaseHeld(encounter_id=encounter_id, at=NOON), now=NOON)
+    assert purge(store, dry_run=True).notices == 2
+    assert count(store, "notice") == 4
+    assert purge(store).notices == 2
+    with store.reading() as tx:
+        assert sorted(tx.query("SELECT kind, state FROM notice")) == [
+            ("late_answer", "pending"),
+            ("release", "pending"),
+        ]
 
 
 def test_a_long_purge_goes_in_batches_past_what_it_keeps(tmp_path: Path) -> None:
