@@ -14,7 +14,7 @@ SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".gif"}
 
 
 def on_late_answer(answer):
-    """The service answered after an upload was refused for want of an answer; `flask iii drain` calls this."""
+    """The service answered after an upload was refused without its answer; `flask iii drain` calls this."""
     print("late answer:", answer.action.value, "case", answer.case_reference, flush=True)
 
 
