@@ -22,7 +22,8 @@ RANKS = [
     {"rescan"},
     {"publisher"},
     {"sandbox"},
-    {"testing", "integrations", "cli"},
+    {"testing", "integrations"},
+    {"cli"},  # `iii-client serve` starts one of the integrations
     {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(RANKS) for room in rooms}

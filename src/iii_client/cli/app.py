@@ -29,6 +29,7 @@ from iii_client.cli import (
     review_commands,
     sandbox,
     scan,
+    serve,
     service_commands,
     test_picture,
 )
@@ -63,6 +64,7 @@ app.add_typer(report_commands.app, name="report")
 app.add_typer(audit_commands.app, name="audit")
 app.add_typer(data_commands.app, name="data")
 app.add_typer(publish.app, name="publish")
+app.command("serve")(serve.serve)
 app.command("demo")(demo.demo)
 app.command("sandbox")(sandbox.sandbox)
 app.command("test-picture")(test_picture.test_picture)
