@@ -87,7 +87,7 @@ class Parts:
     @cached_property
     def negatives(self) -> RecentNegatives:
         """Recent files without a hit, by which the next release is judged."""
-        return RecentNegatives(self.config.state_dir)
+        return RecentNegatives(self.config.state_dir, keep_days=self.config.records.keep_days)
 
     @cached_property
     def allow_list(self) -> AllowList:

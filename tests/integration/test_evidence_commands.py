@@ -20,6 +20,7 @@ from iii_client.cli.app import run
 from iii_client.errors import ConfigurationError
 from iii_client.model import Algorithm, HashValue
 from iii_client.sandbox import Sandbox
+from iii_client.updates import RecentNegatives
 
 
 @dataclass(frozen=True)
@@ -266,6 +267,19 @@ def test_what_users_can_still_reach_is_overdue_after_a_day(site: Site, tmp_path:
     assert (shown["deleted"], shown["kept"]) == (2, {"waits_for_a_person": 1})
     site("data", "purge")
     assert len(site("review", "overdue", "--unreported", "--json").lines) == 1
+
+
+def test_the_recent_negatives_are_forgotten_with_the_rest(site: Site, tmp_path: Path) -> None:
+    """They are digests of innocent uploads, and so personal data."""
+    site.scan()
+    kept = RecentNegatives(tmp_path / "state")
+    assert kept.load()
+    site("data", "purge", "--older-than", "1d")
+    assert kept.load(), "seen today"
+    site("data", "purge", "--uploader", "alice", "--dry-run")
+    assert kept.load()
+    site("data", "purge", "--uploader", "alice")
+    assert kept.load() == ()
 
 
 def test_a_hotline_page_runs_nothing_whatever_a_list_is_called(site: Site, tmp_path: Path) -> None:

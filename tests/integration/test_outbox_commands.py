@@ -191,3 +191,10 @@ def test_alarms_are_listed_and_dismissed_by_a_named_person(env: dict[str, str]) 
         ((body,),) = tx.query("SELECT body FROM audit WHERE kind = 'alarm_dismissed'")
     store.close()
     assert json.loads(body)["operator"] == "ann"
+
+
+def test_who_looks_after_the_outbox_needs_to_choose_no_mode(env: dict[str, str], held: Path) -> None:
+    env = {name: value for name, value in env.items() if name != "III_MODE"}
+    assert len(lines(run("outbox", "list", "--json", env=env))) == 1
+    assert run("outbox", "retry", env=env).returncode == 0
+    assert "1 matched" in run("outbox", "drain", env=env).stdout

@@ -8,9 +8,11 @@ import typer
 from iii_client.cli.operator import OperatorOption, SecondOption, operators
 from iii_client.cli.render import out, plural, print_json_line
 from iii_client.cli.state import moment, open_state
+from iii_client.errors import RecordError
 
 if TYPE_CHECKING:
     from iii_client.records.cache import Cache
+    from iii_client.updates import RecentNegatives
 
 app = typer.Typer(no_args_is_help=True, help="Personal data: what is kept, for how long, and forgetting it.")
 
@@ -45,6 +47,7 @@ def purge(
     from iii_client.records.cache import Cache
     from iii_client.records.pseudonyms import PseudonymKey
     from iii_client.records.retention import purge_records
+    from iii_client.updates import RecentNegatives
 
     by, now = operators(operator, second), datetime.now(UTC)
     with open_state() as (config, store):
@@ -63,6 +66,7 @@ def purge(
         )
         if not dry_run:
             _forget_cached(Cache.from_config(config), everything=bool(uploader), before=before)
+            _forget_negatives(RecentNegatives(config.state_dir), everything=bool(uploader), before=before)
     if json:
         print_json_line(
             {
@@ -76,7 +80,7 @@ def purge(
     would = "would be deleted" if dry_run else "deleted"
     out.print(
         f"{plural(report.deleted, 'case')} and {plural(report.notices, 'notice')} {would}"
-        + ("" if dry_run else "; the cache forgot what is as old")
+        + ("" if dry_run else "; cache and recent negatives forgot what is as old")
     )
     for reason, count in report.kept.items():
         out.print(f"  {count:,} kept: {_MEANS[reason]}")
@@ -89,3 +93,18 @@ def _forget_cached(cache: "Cache", *, everything: bool, before: datetime) -> Non
     else:
         cache.forget_before(before)
     cache.close()
+
+
+def _forget_negatives(negatives: "RecentNegatives", *, everything: bool, before: datetime) -> None:
+    """Nor do the recent negatives know whose they are: until there are new ones, one gate of an update has
+    less to go by."""
+    try:
+        if everything:
+            negatives.forget_all()
+        else:
+            negatives.forget_before(before)
+    except OSError as error:
+        raise RecordError(
+            f"the recent negatives cannot be forgotten: {error.strerror}",
+            hint="Check space and permissions of the state directory, and run this again.",
+        ) from None

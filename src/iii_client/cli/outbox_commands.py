@@ -1,5 +1,9 @@
-"""`iii-client outbox list|drain|retry`: probable hits that wait for the service or for a person."""
+"""`iii-client outbox list|drain|retry`: probable hits that wait for the service or for a person.
 
+No mode is asked for: each item keeps that in which it was decided.
+"""
+
+import os
 import sys
 import threading
 from collections.abc import Iterator
@@ -14,7 +18,7 @@ from rich.table import Table
 from iii_client.cli.exits import ExitCode
 from iii_client.cli.operator import OperatorOption, SecondOption, operators
 from iii_client.cli.render import age, err, out, plural, print_error, print_json_line, safe_text
-from iii_client.config import Config
+from iii_client.cli.settings import config_without_mode
 
 app = typer.Typer(
     no_args_is_help=True, help="Probable hits that wait for the service, or for a person: list, drain, retry."
@@ -40,7 +44,7 @@ def list_rows(
     from iii_client.records.outbox import OutboxState
     from iii_client.records.outbox_list import OPEN_STATES, count_outbox, list_outbox
 
-    store = Parts.from_config(Config.from_env()).store
+    store = Parts.from_config(config_without_mode(os.environ)[0]).store
     states = frozenset({OutboxState.SETTLED}) if settled else OPEN_STATES
     now = datetime.now(UTC)
     table = Table("case", "waits for", "since", "asked", "last answer", "reference", box=None, pad_edge=False)
@@ -94,7 +98,7 @@ def drain(
     from iii_client.drain import Drainer
     from iii_client.parts import Parts
 
-    parts = Parts.from_config(Config.from_env())
+    parts = Parts.from_config(config_without_mode(os.environ)[0])
     drainer = Drainer.from_parts(parts)
     if watch:
         _watch(drainer, json=json)
@@ -128,7 +132,7 @@ def retry(json: JsonOption = False, operator: OperatorOption = "", second: Secon
     from iii_client.parts import Parts
     from iii_client.records.outbox import retry as make_due
 
-    store = Parts.from_config(Config.from_env()).store
+    store = Parts.from_config(config_without_mode(os.environ)[0]).store
     with store.transaction() as tx:
         count = make_due(tx, by=operators(operator, second), now=datetime.now(UTC))
     if json:

@@ -5,8 +5,11 @@ content system, its users' ordinary files. So the digests of the last 10,000 dis
 are kept, and a release that would suddenly hit more than a few of them is held for a human.
 
     <state>/filter/negatives   magic "\\x89IIINEG\\n", version u16, zeros u16, count u32, little-endian; then
-                               100 bytes a file, oldest first: MD5, SHA-1, SHA-256, and the PDQ hash of its
-                               first frame (zeros when there is none)
+                               104 bytes a file, oldest first: MD5, SHA-1, SHA-256, the PDQ hash of its first
+                               frame (zeros when there is none), the day it was last seen (u32, since 1970)
+
+They are personal data: one that was not seen for `keep_days` is forgotten at the next merge, and at once by
+`forget_before`, which `iii-client data purge` calls every day.
 
 Remembering costs a scan a microsecond: batches are merged into the file now and then, under a lock that
 nobody waits for. Losing a batch costs nothing, so nothing is synced and no fault of the disk is raised. Near
@@ -17,6 +20,7 @@ import logging
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 
 from iii_client.errors import HeldReleaseError, UpdateRunningError
@@ -42,14 +46,19 @@ BATCH_FILES = 512
 BATCH_AGE_S = 300.0
 #: When the file cannot be written, no more than this waits in memory: 0.4 MB.
 _MAX_PENDING = 4096
+#: How long an erasure waits for a merge, which takes milliseconds.
+_ERASE_WAIT_S = 5.0
 
 _ALGORITHMS = (Algorithm.MD5, Algorithm.SHA1, Algorithm.SHA256)
 _SHA256_AT = slice(36, 68)
 _NO_PDQ = bytes(32)
-_RECORD_BYTES = 100
+_RECORD_BYTES = 104
+_DAY = struct.Struct("<I")
+_DAY_AT = 100
+_DAY_S = 24 * 3600
 _HEADER = struct.Struct("<8sHHI")
 _MAGIC = b"\x89IIINEG\n"
-_VERSION = 1
+_VERSION = 2
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +68,23 @@ class RecentNegatives:
 
     Args:
         state_dir: the state directory; nothing is created before the filter's own folder exists.
+        keep_days: what was not seen for so many days is forgotten.
         monotonic: seconds, for the age of a batch.
+        clock: seconds since 1970.
     """
 
-    def __init__(self, state_dir: Path, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        keep_days: int = 30,
+        monotonic: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._path = state_dir / "filter" / "negatives"
+        self._keep_days = keep_days
         self._monotonic = monotonic
+        self._clock = clock
         self._merged_at = monotonic()
         # Appending to a list needs no lock, and a lock held by another thread would stay locked in a fork.
         self._pending: list[bytes] = []
@@ -77,9 +97,10 @@ class RecentNegatives:
 
     def remember(self, fingerprints: Sequence[Fingerprint]) -> None:
         """Note files in which the filter found nothing."""
+        day = _DAY.pack(int(self._clock()) // _DAY_S)
         for fingerprint in fingerprints:
             if len(self._pending) < _MAX_PENDING and (record := _to_record(fingerprint)) is not None:
-                self._pending.append(record)
+                self._pending.append(record + day)
         if len(self._pending) >= BATCH_FILES or self._monotonic() - self._merged_at > BATCH_AGE_S:
             self.flush()
 
@@ -91,12 +112,34 @@ class RecentNegatives:
             return
         try:
             with exclusive_lock(self._path.with_name("negatives.lock"), timeout_s=0):
-                self._write([*self._read(), *batch])
+                first_day = int(self._clock()) // _DAY_S - self._keep_days
+                self._write([*self._read(), *batch], first_day=first_day)
         except UpdateRunningError:
             self._pending += batch
         except OSError as error:
             logger.debug("recent negatives cannot be kept: %s", error.strerror)
             self._pending += batch
+
+    def forget_before(self, moment: datetime) -> None:
+        """Erase what was not seen since the day of this moment.
+
+        Raises:
+            UpdateRunningError: another process merges just now.
+            OSError: the file cannot be written.
+        """
+        if not self._path.exists():
+            return
+        with exclusive_lock(self._path.with_name("negatives.lock"), timeout_s=_ERASE_WAIT_S):
+            self._write(self._read(), first_day=int(moment.timestamp()) // _DAY_S)
+
+    def forget_all(self) -> None:
+        """Erase all of them.
+
+        Raises:
+            OSError: the file cannot be deleted.
+        """
+        self._pending = []
+        self._path.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Merge what is pending."""
@@ -126,9 +169,11 @@ class RecentNegatives:
         logger.warning("the file of recent negatives is damaged and begun anew")
         return []
 
-    def _write(self, records: Iterable[bytes]) -> None:
+    def _write(self, records: Iterable[bytes], *, first_day: int) -> None:
         distinct: dict[bytes, bytes] = {}
         for record in records:
+            if _DAY.unpack_from(record, _DAY_AT)[0] < first_day:
+                continue
             # Seen again, it moves to the end.
             distinct.pop(record[_SHA256_AT], None)
             distinct[record[_SHA256_AT]] = record
@@ -190,7 +235,7 @@ def _from_record(record: bytes) -> Fingerprint:
         end = at + algorithm.width_bits // 8
         digests.append(HashValue(algorithm=algorithm, value=record[at:end]))
         at = end
-    pdq = record[at:]
+    pdq = record[at:_DAY_AT]
     return Fingerprint(
         recipe="",
         size_bytes=0,

@@ -2,6 +2,7 @@
 
 import hashlib
 import multiprocessing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ from iii_client.updates import RecentNegatives
 from iii_client.updates.negatives import BATCH_AGE_S, BATCH_FILES, MAX_NEGATIVES, check_negatives
 
 RELEASE = ReleaseId(epoch=1, sequence=1)
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DAY_S = 24 * 3600
 
 
 def file_of(name: str, *, pdq: bool = False) -> Fingerprint:
@@ -99,6 +102,37 @@ def test_the_oldest_go_when_there_are_too_many(state_dir: Path) -> None:
     kept = memory.load()
     assert len(kept) == MAX_NEGATIVES
     assert keys(kept[:1]) == keys((file_of("1000"),))
+
+
+def test_what_was_not_seen_for_its_time_is_forgotten(state_dir: Path) -> None:
+    now = [NOON.timestamp()]
+    memory = RecentNegatives(state_dir, keep_days=30, clock=lambda: now[0])
+    memory.remember([file_of("old"), file_of("seen again")])
+    memory.flush()
+    now[0] += 20 * DAY_S
+    memory.remember([file_of("seen again")])
+    memory.flush()
+    assert len(memory.load()) == 2
+    now[0] += 11 * DAY_S
+    memory.remember([file_of("new")])
+    memory.flush()
+    assert keys(memory.load()) == keys((file_of("seen again"), file_of("new")))
+
+
+def test_they_are_erased_on_demand(state_dir: Path) -> None:
+    now = [NOON.timestamp()]
+    memory = RecentNegatives(state_dir, clock=lambda: now[0])
+    memory.forget_before(NOON)
+    for name in ("old", "new"):
+        memory.remember([file_of(name)])
+        memory.flush()
+        now[0] += 2 * DAY_S
+    memory.forget_before(NOON + timedelta(days=1))
+    assert keys(memory.load()) == keys((file_of("new"),))
+    memory.remember([file_of("pending")])
+    memory.forget_all()
+    memory.flush()
+    assert memory.load() == ()
 
 
 def test_a_file_that_could_not_be_read_is_no_negative(state_dir: Path) -> None:
