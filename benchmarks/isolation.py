@@ -7,8 +7,8 @@
 | burst | the same without a pause: each waits for its worker to be forked |
 | rescan | one recycled worker |
 
-Median milliseconds a picture; the ways take turns, so that a busy machine is busy for all of them. `CPU` is
-that of host, helper and workers together.
+Milliseconds of the least disturbed picture of all rounds (and the median in brackets); the ways take turns,
+so that a busy machine is busy for all of them. `CPU` is the mean of host, helper and workers together.
 """
 
 import io
@@ -98,11 +98,15 @@ def main() -> None:
                 time.sleep(PAUSE_S)
                 taken["upload"].append(look(data, isolation))
                 taken["burst"].append(look(data, isolation))
-            here, paused, upload, burst, rescan = (statistics.median(values) for values in taken.values())
+            shown = {
+                way: f"{min(values):.2f} ({statistics.median(values):.2f})" for way, values in taken.items()
+            }
             cpu_here, cpu_upload = cpu_a_picture(data, isolation, rounds)
             print(
-                f"| {name} | {here:.2f} | {upload:.2f} | {upload - paused:+.2f} ms | {burst:.2f} "
-                f"| {rescan:.2f} | {rescan / here - 1:+.0%} | {cpu_here:.1f} | {cpu_upload:.1f} |"
+                f"| {name} | {shown['here']} | {shown['upload']} "
+                f"| {min(taken['upload']) - min(taken['paused']):+.2f} ms | {shown['burst']} "
+                f"| {shown['rescan']} | {min(taken['rescan']) / min(taken['here']) - 1:+.0%} "
+                f"| {cpu_here:.1f} | {cpu_upload:.1f} |"
             )
 
 

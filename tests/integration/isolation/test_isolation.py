@@ -60,7 +60,7 @@ def test_what_a_worker_finds_is_what_this_process_finds(
     (tmp_path / "no-picture.txt").write_text("text")
     (tmp_path / "empty.png").write_bytes(b"")
     (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
-    paths = [*make_pictures(tmp_path / "pictures", 24), *tmp_path.glob("*.*"), tmp_path / "missing"]
+    paths = [*make_pictures(tmp_path / "pictures", 12), *tmp_path.glob("*.*"), tmp_path / "missing"]
     cut = paths[0].read_bytes()
     (tmp_path / "cut.jpg").write_bytes(cut[: len(cut) // 2])
     with isolation.recycling() as recycled:
@@ -226,7 +226,7 @@ def test_a_forked_child_starts_its_own_helper_whatever_the_parent_was_doing() ->
                 look(isolation)
         threads = [threading.Thread(target=busy) for _ in range(3)]
         for thread in threads: thread.start()
-        for _ in range(4):
+        for _ in range(2):
             pid = os.fork()
             if pid == 0:
                 signal.alarm(30)
