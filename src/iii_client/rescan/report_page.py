@@ -46,11 +46,11 @@ def render(found: "Summary") -> str:
     state = "finished" if status.state.value == "finished" else "NOT FINISHED: these are the counts so far"
     body = [
         f"<h1>Rescan {escape(status.name)}</h1>",
-        f'<p class="sub">{escape(state)} · begun {escape(status.created_at[:16])} UTC · '
+        f'<p class="sub">{escape(state)} · begun {escape(status.created_at[:16].replace("T", " "))} UTC · '
         f"checked against release {escape(status.release or '-')} · made {_moment(found.made_at)} UTC</p>",
         f"<p>{_headline(status)}</p>",
         _tiles(status),
-        "<h2>What lies where</h2>",
+        "<h2>Outcomes</h2>",
         _stack({name: getattr(status, name) for name in _COLOURS}),
         "<h2>What was not scanned, and why</h2>",
         _bars(status.reasons, "#6b4fa0")
@@ -72,7 +72,8 @@ def render(found: "Summary") -> str:
         + f"</ul><p>Fingerprints take {_size(status.stored_bytes)} here"
         + (f", {status.stored_bytes / status.items:,.0f} bytes an item" if status.items else "")
         + f". {status.redone:,} items were handed out again because a process ended. No picture left the "
-        "storage's reader; only hashes of probable hits were sent. No picture and no hash is in here.</p>",
+        "storage's reader; only hashes of probable hits were sent. No picture and no hash is in here. "
+        "Nothing was moved or deleted: the action is what your policy orders.</p>",
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">\n'
