@@ -30,9 +30,14 @@ def text(tree: Mapping[str, Any], key: str) -> str:
 def sha256(tree: Mapping[str, Any], key: str) -> str:
     """A SHA-256 in lower-case hexadecimal."""
     value = text(tree, key)
-    if not _SHA256.fullmatch(value):
+    if not is_sha256(value):
         raise ValueError(f"{key} must be a SHA-256")
     return value
+
+
+def is_sha256(value: object) -> bool:
+    """Whether this is a SHA-256 in lower-case hexadecimal, and nothing else."""
+    return isinstance(value, str) and _SHA256.fullmatch(value) is not None
 
 
 def flag(tree: Mapping[str, Any], key: str) -> bool:

@@ -24,6 +24,12 @@ from iii_client.updates.signed_near import SignedSegment
 #: All near segments of a release. At 32 bytes a hash room for 130 million, which nobody lists.
 MAX_NEAR_BYTES = 4 << 30
 
+#: All deltas of an epoch, as a multiple of their bundle. A position takes some 12.5 bits, so this is room for
+#: half of a filter's bits, which no honest filter has left. Together they would otherwise fill the disk.
+MAX_DELTAS_RATIO = 8
+#: And so much for each of them, whatever its size: headers, and small filters.
+_DELTA_ROOM_BYTES = 4096
+
 _STAYS = "The filter in use stays. Tell the publisher of the filter."
 
 
@@ -67,8 +73,12 @@ def check_order(
             raise GateError(f"the repository offers another build of {segment.name}", hint=_STAYS)
 
 
-def check_sizes(release: Release, *, largest_delta: int) -> None:
+def check_sizes(release: Release, *, deltas: Sequence[int]) -> None:
     """Refuse files that are larger than any filter, before a byte of them is fetched.
+
+    Args:
+        release: what is offered.
+        deltas: bytes of each delta of its epoch.
 
     Raises:
         GateError: over a cap.
@@ -77,7 +87,12 @@ def check_sizes(release: Release, *, largest_delta: int) -> None:
     for what, size, most in (
         ("the filter has", release.size_bytes, MAX_BUNDLE_BYTES),
         ("the near segments have", near_bytes, MAX_NEAR_BYTES),
-        ("a delta has", largest_delta, MAX_DELTA_BYTES),
+        ("a delta has", max(deltas, default=0), MAX_DELTA_BYTES),
+        (
+            "the deltas of an epoch have",
+            sum(deltas),
+            MAX_DELTAS_RATIO * release.size_bytes + _DELTA_ROOM_BYTES * len(deltas),
+        ),
     ):
         if size > most:
             raise GateError(f"{what} {size} bytes, at most {most} are allowed", hint=_STAYS)

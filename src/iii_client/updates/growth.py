@@ -49,6 +49,56 @@ def recent(rows: Sequence[Growth], *, now: datetime) -> tuple[Growth, ...]:
     return tuple(row for row in rows if now - row.at < DAY)[-MAX_GROWTH_ROWS + 1 :]
 
 
+class Allowance:
+    """What the deltas of one update may add, told of each before the next is fetched: a flood is refused at
+    the delta that is too much, and neither the disk nor the memory holds the rest.
+
+    Args:
+        earlier: what was added within the last day.
+        sizes: bits of each section.
+        days: as `check_growth`.
+        release: that results.
+        now: the present time.
+    """
+
+    def __init__(
+        self,
+        *,
+        earlier: Sequence[Growth],
+        sizes: Mapping[str, int],
+        days: float,
+        release: ReleaseId,
+        now: datetime,
+    ) -> None:
+        self._earlier = tuple(earlier)
+        self._sizes = sizes
+        self._days = days
+        self._release = release
+        self._grown = Growth(at=now, bits={})
+
+    def spend(self, bits: Mapping[str, int]) -> None:
+        """One more delta, which sets so many bits in each section.
+
+        Raises:
+            GateError: all of them together add too much, or to a section that is not there.
+        """
+        if unknown := bits.keys() - self._sizes.keys():
+            raise GateError(
+                f"the deltas to release {self._release} do not fit: a delta for section {min(unknown)}, "
+                "which this release has not",
+                hint="The filter in use stays. Tell the publisher of the filter.",
+            )
+        self._grown = growth_of((self._grown.bits, bits), now=self._grown.at)
+        check_growth(
+            self._grown, earlier=self._earlier, sizes=self._sizes, days=self._days, release=self._release
+        )
+
+    @property
+    def rows(self) -> tuple[Growth, ...]:
+        """What was added within the last day, this update included."""
+        return (*self._earlier, self._grown) if self._grown.bits else self._earlier
+
+
 def check_growth(
     grown: Growth,
     *,
@@ -63,7 +113,7 @@ def check_growth(
         grown: what they add.
         earlier: what was added within the last day.
         sizes: bits of each section.
-        days: since the installed release was known to be the newest, or the base was published; 1 at least.
+        days: since this host last knew that it had the newest release, or the base was published; 1 at least.
 
     Raises:
         GateError: with the section and its share.
@@ -73,7 +123,7 @@ def check_growth(
         allowed = DAY_RATIO * max(1.0, days) * sizes[name]
         if total > allowed:
             raise GateError(
-                f"release {release} adds {total / sizes[name]:.2%} to section {name} within "
+                f"release {release} adds {total / sizes[name]:.3%} or more to section {name} within "
                 f"{max(1.0, days):.1f} days, at most {DAY_RATIO:.1%} a day are plausible",
                 hint="The filter in use stays. Tell the publisher of the filter; it is tried again tomorrow.",
             )

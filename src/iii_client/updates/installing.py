@@ -13,13 +13,14 @@ from datetime import datetime
 from pathlib import Path
 
 from iii_client.errors import GateError, HeldReleaseError
-from iii_client.filters import Bundle, Clock, ExactSections, open_bundle
+from iii_client.filters import Clock, ExactSections, open_bundle
+from iii_client.filters.bundle import BloomHeader
 from iii_client.filters.delta import Delta
 from iii_client.model import NO_RELEASE, Fingerprint, Release, ReleaseId
 from iii_client.updates.assembling import assemble, read_delta
 from iii_client.updates.downloads import Downloads
 from iii_client.updates.gates import check_bundle, check_segment, check_superset, check_together
-from iii_client.updates.growth import DAY, Growth, check_growth, growth_of, recent
+from iii_client.updates.growth import DAY, Allowance, recent
 from iii_client.updates.holding import HeldBecause, Hold
 from iii_client.updates.negatives import check_negatives
 from iii_client.updates.store import FilterStore
@@ -86,72 +87,69 @@ class Installer:
         now = self._clock()
         # A damaged file is no measure of anything: then everything is made from the base.
         installed = self._store.bundle_file(before) if before and self._store.has_bundle(before) else None
-        file, deltas = self._assembled(release, before, installed)
+        allowance = self._allowance(release, before)
+        file = self._assembled(release, before, installed, allowance)
         bundle, exact = check_bundle(file, self._base.signed, release.id)
         check_together([self._store.near_file(segment) for segment in release.near])
         release = replace(release, sections=tuple(section.info for section in bundle.sections))
-        growth, earlier = self._judge_growth(release, bundle, deltas, before, now)
         if installed and before and before.id.epoch == release.id.epoch:
             check_superset(installed, file)
         self._judge_negatives(release, exact, installed, now)
         self._store.reached("bundle judged")
-        self._store.install(file, release, growth=(*earlier, growth) if growth.bits else earlier)
+        self._store.install(file, release, growth=allowance.rows, checked_at=now)
         self._end_hold(release)
         logger.info("installed filter release %s", release.id)
         return release
 
     def _assembled(
-        self, release: Release, before: Release | None, installed: Path | None
-    ) -> tuple[Path, list[Delta]]:
-        """The verified bundle of a release, and the deltas that are new here."""
+        self, release: Release, before: Release | None, installed: Path | None, allowance: Allowance
+    ) -> Path:
+        """The verified bundle of a release."""
         known = before.id.sequence if before and before.id.epoch == release.id.epoch else 0
-        new = [self._delta(sequence) for sequence in range(known + 1, release.id.sequence + 1)]
         if installed and before and before.id.epoch == release.id.epoch:
-            self._store.reached("deltas downloaded")
-            self._assemble(installed, new, release)
-            return self._downloads.scratch, new
-        part = self._downloads.fetch(self._base.file)
-        self._store.reached("base downloaded")
-        if not release.id.sequence:
-            return part, new
-        older = [self._delta(sequence) for sequence in range(1, known + 1)]
+            start, deltas = installed, self._deltas(known + 1, release.id.sequence, allowance)
+        else:
+            start = self._downloads.fetch(self._base.file)
+            self._store.reached("base downloaded")
+            if not release.id.sequence:
+                return start
+            # The deltas of a damaged file may be other ones now, and count like those of a fresh start.
+            again = self._allowance(release, None)
+            deltas = [
+                *self._deltas(1, known, again),
+                *self._deltas(known + 1, release.id.sequence, allowance),
+            ]
         self._store.reached("deltas downloaded")
-        self._assemble(part, [*older, *new], release)
-        return self._downloads.scratch, new
-
-    def _assemble(self, start: Path, deltas: Sequence[Delta], release: Release) -> None:
         assemble(start, deltas, self._downloads.scratch, release=release.id, sha256=release.sha256)
         self._store.reached("deltas applied")
+        return self._downloads.scratch
 
-    def _delta(self, sequence: int) -> Delta:
-        trusted = self._base.deltas[sequence - 1]
-        return read_delta(self._downloads.fetch(trusted.file), trusted.signed)
+    def _deltas(self, first: int, last: int, allowance: Allowance) -> list[Delta]:
+        """The verified deltas of these sequences, fetched as long as they are allowed."""
+        deltas = []
+        for sequence in range(first, last + 1):
+            trusted = self._base.deltas[sequence - 1]
+            deltas.append(read_delta(self._downloads.fetch(trusted.file), trusted.signed))
+            allowance.spend({section.name: len(section.positions) for section in deltas[-1].sections})
+        return deltas
 
-    def _judge_growth(
-        self,
-        release: Release,
-        bundle: Bundle,
-        deltas: Sequence[Delta],
-        before: Release | None,
-        now: datetime,
-    ) -> tuple[Growth, tuple[Growth, ...]]:
-        """What the new deltas add, and what was added before within the day; refuses too much of it."""
-        growth = growth_of(
-            ({section.name: len(section.positions) for section in delta.sections} for delta in deltas),
+    def _allowance(self, release: Release, before: Release | None) -> Allowance:
+        """What deltas may add to what is here, beside what they added within the day."""
+        now = self._clock()
+        same_epoch = before is not None and before.id.epoch == release.id.epoch
+        if before and same_epoch:
+            # Not by the timestamp alone: an online key sets its expiry, and with it how old it looks.
+            since, more = max(before.signed_at, self._store.checked_at() or before.signed_at), 0.0
+        else:
+            # A fresh client takes the whole epoch at once, and its first day as one more.
+            since, more = self._base.published_at, 1.0
+        return Allowance(
+            earlier=recent(self._store.growth(), now=now) if same_epoch else (),
+            sizes={s.name: (s.size_bytes - BloomHeader.SIZE_BYTES) * 8 for s in self._base.signed.sections},
+            days=(now - since) / DAY + more,
+            release=release.id,
             now=now,
         )
-        same_epoch = before is not None and before.id.epoch == release.id.epoch
-        earlier = recent(self._store.growth(), now=now) if same_epoch else ()
-        since = before.signed_at if before and same_epoch else self._base.published_at
-        check_growth(
-            growth,
-            earlier=earlier,
-            sizes={s.name: s.header.slices * s.header.bits_per_slice for s in bundle.sections},
-            # A fresh client takes the whole epoch at once, and its first day as one more.
-            days=(now - since) / DAY + (0.0 if same_epoch else 1.0),
-            release=release.id,
-        )
-        return growth, earlier
 
     def _judge_negatives(
         self, release: Release, exact: ExactSections, installed: Path | None, now: datetime

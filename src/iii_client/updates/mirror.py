@@ -23,6 +23,8 @@ from iii_client.updates.downloads import Downloads, Progress
 from iii_client.updates.durable import exclusive_lock, install_durably, named_disk_errors, replace_durably
 from iii_client.updates.fetcher import DEADLINE_S, RepositoryFetcher
 from iii_client.updates.fields import number
+from iii_client.updates.gates import check_sizes
+from iii_client.updates.installing import release_of
 from iii_client.updates.pinning import bind_pinned_root, check_pinned_root
 from iii_client.updates.trust import DELTA_ROLE, TrustedBase, TrustedFile, TrustedRepository
 
@@ -109,6 +111,8 @@ def _mirror(
     if not config.near:
         # Hosts that read this mirror must not ask for them either.
         base = replace(base, segments=())
+    release = release_of(base, len(base.deltas))
+    check_sizes(release, deltas=base.delta_sizes)
     downloads = Downloads(downloads_dir, fetcher, progress=progress)
     files = list(_files_of(base))
     downloads.forget_all_but(files)
@@ -123,9 +127,8 @@ def _mirror(
             fetched += 1
     _publish_metadata(seen, public / "metadata")
     _forget_others(public / "targets", {file.url.removeprefix(f"{config.url}/targets/") for file in files})
-    release = ReleaseId(epoch=base.signed.release.epoch, sequence=len(base.deltas))
-    logger.info("mirrored release %s, %d new files", release, fetched)
-    return MirrorReport(release=release, files_fetched=fetched, bytes_fetched=fetcher.bytes_fetched)
+    logger.info("mirrored release %s, %d new files", release.id, fetched)
+    return MirrorReport(release=release.id, files_fetched=fetched, bytes_fetched=fetcher.bytes_fetched)
 
 
 def _files_of(base: TrustedBase) -> Iterator[TrustedFile]:

@@ -6,6 +6,7 @@ A copy of it lies beside each bundle, so that a release that is rolled back to i
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
 from iii_client.model import Release, ReleaseId
 from iii_client.updates.fields import moment, number, rows, rows_if_any, sha256, text
@@ -45,14 +46,19 @@ class Installed:
         release: the current one.
         file_name: of its bundle.
         growth: what deltas added within the last day.
+        checked_at: when an update last found that this is the newest, by this host's clock; None when it was
+            rolled back to, or an older library installed it.
     """
 
     release: Release
     file_name: str
     growth: tuple[Growth, ...] = ()
+    checked_at: datetime | None = None
 
 
-def pointer_to_bytes(release: Release, growth: Iterable[Growth] = ()) -> bytes:
+def pointer_to_bytes(
+    release: Release, growth: Iterable[Growth] = (), *, checked_at: datetime | None = None
+) -> bytes:
     """The pointer's text."""
     pointer = {
         "version": POINTER_VERSION,
@@ -76,6 +82,8 @@ def pointer_to_bytes(release: Release, growth: Iterable[Growth] = ()) -> bytes:
         pointer["mappings"] = [mapping_to_json(mapping) for mapping in release.mappings]
     if rows_of_growth := [growth_to_json(row) for row in growth]:
         pointer["growth"] = rows_of_growth
+    if checked_at:
+        pointer["checked_at"] = checked_at.isoformat()
     return json.dumps(pointer, indent=1).encode()
 
 
@@ -110,6 +118,7 @@ def parse_pointer(content: bytes) -> Installed:
         release=release,
         file_name=file_name(release),
         growth=tuple(growth_from_json(row) for row in rows_if_any(tree, "growth", MAX_GROWTH_ROWS)),
+        checked_at=moment(tree, "checked_at") if "checked_at" in tree else None,
     )
 
 

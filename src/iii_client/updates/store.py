@@ -18,6 +18,7 @@ import hashlib
 import logging
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from iii_client.errors import FilterFormatError, LengthOrHashError, NoFilterError
@@ -140,6 +141,14 @@ class FilterStore:
         """
         return self._pointer().growth
 
+    def checked_at(self) -> datetime | None:
+        """When an update last found that the current release is the newest; None when that is not known.
+
+        Raises:
+            NoFilterError, FilterFormatError: as `installed`.
+        """
+        return self._pointer().checked_at
+
     def snapshot(
         self, clock: Clock = utc_now, *, orientations: tuple[Orientation, ...] = DEFAULT_ORIENTATIONS
     ) -> FilterSnapshot:
@@ -204,7 +213,14 @@ class FilterStore:
         install_durably(temporary, self.near_file(segment))
         self.reached("segment installed")
 
-    def install(self, temporary: Path, release: Release, *, growth: Iterable[Growth] = ()) -> None:
+    def install(
+        self,
+        temporary: Path,
+        release: Release,
+        *,
+        growth: Iterable[Growth] = (),
+        checked_at: datetime | None = None,
+    ) -> None:
         """Make a verified bundle, and the near segments that lie here, the current release. Call under the
         lock.
 
@@ -212,11 +228,12 @@ class FilterStore:
             temporary: the bundle; it is moved.
             release: what it is.
             growth: what deltas added within the last day.
+            checked_at: the present time.
 
         Raises:
             OSError: it could not be written; the release in use stays.
         """
-        name, pointer = file_name(release), pointer_to_bytes(release, growth)
+        name, pointer = file_name(release), pointer_to_bytes(release, growth, checked_at=checked_at)
         before = self._current_name()
         temporary.chmod(0o600)
         install_durably(temporary, self._releases / name)
@@ -228,9 +245,9 @@ class FilterStore:
         self._prune(current=name, before=before)
         self.reached("older releases removed")
 
-    def confirm(self, release: Release) -> None:
+    def confirm(self, release: Release, *, checked_at: datetime) -> None:
         """Note newer signing times of the release that is installed already. Call under the lock."""
-        replace_durably(self._current, pointer_to_bytes(release, self.growth()))
+        replace_durably(self._current, pointer_to_bytes(release, self.growth(), checked_at=checked_at))
 
     def bundle_file(self, release: Release) -> Path:
         """Where the bundle of a release lies, or would lie. Never write to it: readers have it mapped."""

@@ -28,7 +28,9 @@ from iii_client.filters import Clock
 from iii_client.model import ReleaseId
 from iii_client.updates.durable import sync_tree
 from iii_client.updates.fetcher import RepositoryFetcher
+from iii_client.updates.fields import is_sha256
 from iii_client.updates.naming import CLOCK_TOLERANCE, hours, named_errors
+from iii_client.updates.schedule import MAX_WAIT_S
 from iii_client.updates.signed_base import SignedBase, base_path, newest_base
 from iii_client.updates.signed_delta import MAX_DELTAS, SignedDelta, delta_path, delta_sequences
 from iii_client.updates.signed_near import NearTarget, SignedSegment
@@ -112,6 +114,11 @@ class TrustedBase:
     published_at: datetime
     signed_at: datetime
     expires_at: datetime
+
+    @property
+    def delta_sizes(self) -> tuple[int, ...]:
+        """Bytes of each delta, as the online key says."""
+        return tuple(delta.file.size_bytes for delta in self.deltas)
 
 
 class TrustedRepository:
@@ -226,7 +233,8 @@ class TrustedRepository:
         target = self._target(path)
         signed = SignedDelta.from_custom(target.unrecognized_fields.get("custom"))
         digest = target.hashes.get("sha256", "")
-        if signed.release != release or not digest:
+        # The online key signed it, TUF takes any text for a digest, and this one becomes a file's name.
+        if signed.release != release or not is_sha256(digest):
             raise GateError("the signed description of a delta contradicts its target", hint=_STAYS)
         return TrustedDelta(signed=signed, file=self._file(path, target, digest))
 
@@ -264,4 +272,5 @@ def parse_root(root: bytes) -> Metadata[Root]:
 def _minimum_wait_s(timestamp: Timestamp) -> float:
     """How long the repository asks to be left alone; 0 when it does not say, or not in whole seconds."""
     value = timestamp.unrecognized_fields.get("minimum_wait_s", 0)
-    return float(value) if type(value) is int and value > 0 else 0.0
+    # Bounded before it is a float, which has no room for a number of 400 digits.
+    return float(min(value, MAX_WAIT_S)) if type(value) is int and value > 0 else 0.0

@@ -196,7 +196,7 @@ class Updater:
             min_epoch=self._config.min_epoch,
             digests=[release_of(base, sequence).sha256 for sequence in range(len(base.deltas) + 1)],
         )
-        check_sizes(offered, largest_delta=max((delta.file.size_bytes for delta in base.deltas), default=0))
+        check_sizes(offered, deltas=base.delta_sizes)
         hold = self.store.holds.read()
         check_hold(hold, offered.id)
         changed = (
@@ -211,7 +211,7 @@ class Updater:
         elif before:
             # What an update left that was killed when it had just installed.
             downloads.forget_all_but(())
-            self.store.confirm(replace(offered, sections=before.sections))
+            self.store.confirm(replace(offered, sections=before.sections), checked_at=self._clock())
         report = UpdateReport(
             release=offered.id,
             previous=before.id if before else NO_RELEASE,

@@ -35,13 +35,13 @@ def test_steps_of_one_update_count_together() -> None:
 def test_half_a_percent_a_day_may_be_added_to_each_section() -> None:
     check(grown(md5=5_000, sha1=10_000))
     for refused in (grown(md5=5_001), grown(sha1=10_001)):
-        with pytest.raises(GateError, match=r"adds 0.50% .* at most 0.5% a day"):
+        with pytest.raises(GateError, match=r"adds 0.500% or more .* at most 0.5% a day"):
             check(refused)
 
 
 def test_what_was_added_within_the_day_counts() -> None:
     check(grown(md5=1_000), grown(23, md5=4_000))
-    with pytest.raises(GateError, match=r"0.51%"):
+    with pytest.raises(GateError, match=r"0.510%"):
         check(grown(md5=1_000), grown(23, md5=4_000), grown(1, md5=100))
     check(grown(md5=5_000), grown(25, md5=4_000))
 

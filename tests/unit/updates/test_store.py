@@ -85,7 +85,7 @@ def test_newer_signing_times_are_noted_without_touching_the_file(store: FilterSt
         expires_at=SIGNED_AT + timedelta(days=7, hours=1),
     )
     with store.lock():
-        store.confirm(later)
+        store.confirm(later, checked_at=SIGNED_AT + timedelta(hours=2))
     assert store.installed() == later
     assert (file.stat().st_ino, file.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
