@@ -1,15 +1,17 @@
 """June 2021 again: a list holds a stock picture, and many innocent people upload it."""
 
+import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from iii_client import Action, Config, Content, Decision, Outcome, Reason, Scanner, Updater, UploadContext
 from iii_client.cli.app import run
-from iii_client.config import PolicyConfig
+from iii_client.config import GuardConfig, PolicyConfig
 from iii_client.drain import Drainer
 from iii_client.model import LateAnswer
 from iii_client.notify import CallbackCourier
@@ -17,6 +19,7 @@ from iii_client.records import SqliteStore
 from iii_client.records.alarms import open_alarms
 from iii_client.records.audit_check import verify_audit
 from iii_client.sandbox import Sandbox
+from iii_client.test_picture import listed_picture_bytes
 
 
 @dataclass
@@ -117,3 +120,34 @@ def test_a_flood_does_not_open_the_door_of_a_site_that_fails_open(site: Site) ->
     assert [d.action for d in decisions] == [Action.BLOCK] * 20 + [Action.QUARANTINE] * 3
     assert {d.guard for d in decisions[20:]} == {"uploader"}
     assert site.alarms() == {"hits_uploader": 3}
+
+
+def test_the_test_picture_is_refused_also_while_a_budget_is_used_up(site: Site) -> None:
+    """Who tries the path during a flood must see that it works; and thirty tries at once are no flood."""
+    with Scanner.from_config(site.config) as scanner:
+        tries = [scanner.fingerprint(listed_picture_bytes())] * 30
+        contexts = [UploadContext(uploader="operator")] * 30
+        assert {d.rule for d in scanner.check(tries, contexts=contexts)} == {"matched_test"}
+    used_up = replace(site.config, guard=GuardConfig(per_hour=1, uploader_per_hour=1, uploaders_per_hash=1))
+    with Scanner.from_config(used_up) as scanner:
+        site.upload(scanner, site.stock, uploader="user1")
+        assert site.upload(scanner, site.stock, uploader="user1").guard == "uploader"
+        context = UploadContext(uploader="user1")
+        decision = scanner.scan(listed_picture_bytes(), context=context)
+        assert (decision.action, decision.rule, decision.guard) == (Action.BLOCK, "matched_test", "")
+
+
+def test_a_batch_under_a_bypassed_filter_is_no_flood(site: Site) -> None:
+    """Every picture is a candidate there, which says nothing."""
+    config = replace(site.config, filter=replace(site.config.filter, use="none"))
+    assert config.filter.bypassed
+    with Scanner.from_config(config) as scanner, Image.open(site.stock) as stock:
+        pictures = []
+        for number in range(60):
+            picture = stock.convert("RGB").resize((64, 64))
+            picture.putpixel((0, 0), (number, 0, 0))
+            stream = io.BytesIO()
+            picture.save(stream, "PNG")
+            pictures.append(scanner.fingerprint(stream.getvalue()))
+        decisions = scanner.check(pictures, contexts=[UploadContext(uploader="one")] * 60)
+    assert {(d.action, d.guard) for d in decisions} == {(Action.ALLOW, "")}

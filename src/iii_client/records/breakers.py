@@ -71,8 +71,9 @@ class Breakers:
         """
         now = self._clock()
         with self._store.transaction() as tx:
-            append_audit(tx, "service_resumed", {"endpoint": endpoint, **by.named}, now=now)
+            # The breaker first and the log after it, in the order of whoever dismisses its alarm.
             state = _lock(tx, endpoint, now=now)
+            append_audit(tx, "service_resumed", {"endpoint": endpoint, **by.named}, now=now)
             self._write(tx, endpoint, state, BreakerState(alarm=state.alarm))
 
     def _write(self, tx: Transaction, endpoint: str, before: BreakerState, after: BreakerState) -> None:

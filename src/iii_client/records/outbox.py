@@ -30,6 +30,8 @@ OVERDUE_ALARM, UNREADABLE_ALARM = "outbox_overdue", "outbox_unreadable"
 
 #: Rows of one transaction that hands over to people: a day's backlog must not lock uploads out.
 _HAND_OVER_AT_ONCE = 500
+#: No batch is kept for longer: a drainer renews its lease before each call.
+_LONGEST_LEASE = timedelta(hours=1)
 
 
 class OutboxState(StrEnum):
@@ -216,12 +218,16 @@ def hand_over(
 def retry(tx: Transaction, *, by: Operators, now: datetime) -> int:
     """Make everything that waits, for the service or for a person, due at once. Returns how many.
 
-    Items that are overdue are asked about once more, and go back to a person if that fails.
+    Items that are overdue are asked about once more, and go back to a person if that fails. A lease that ends
+    later than any may was taken by a clock that ran ahead: it is void.
     """
     changed = tx.execute(
-        "UPDATE outbox SET state = 'pending', next_attempt_ms = :now"
-        " WHERE state = 'for_review' OR (state = 'pending' AND next_attempt_ms > :now)",
+        "UPDATE outbox SET state = 'pending', next_attempt_ms = :now,"
+        " lease_until_ms = CASE WHEN lease_until_ms > :longest THEN 0 ELSE lease_until_ms END"
+        " WHERE state = 'for_review'"
+        " OR (state = 'pending' AND (next_attempt_ms > :now OR lease_until_ms > :longest))",
         now=as_ms(now),
+        longest=as_ms(now + _LONGEST_LEASE),
     )
     if changed:
         append_audit(tx, "outbox_retried", {"items": changed, **by.named}, now=now)

@@ -194,12 +194,22 @@ class Quarantine:
         """Purge what was held longer than its time. Returns how many.
 
         Raises:
-            RecordError: one could not be purged; those before it were.
+            RecordError: some could not be purged; all others were.
         """
         with self._store.reading() as tx:
             due = due_for_purge(tx, now=self._clock())
+        failures = []
         for held in due:
-            self.purge(held.id, by=by)
+            try:
+                self.purge(held.id, by=by)
+            except RecordError as error:
+                # One that stays must not keep all others from being forgotten, day after day.
+                failures.append(error)
+        if failures:
+            raise RecordError(
+                f"{len(failures)} of {len(due)} held files could not be purged: {failures[0]}",
+                hint=failures[0].hint,
+            )
         return len(due)
 
     def set_legal_hold(self, held_id: str, *, reason: str, by: Operators) -> None:

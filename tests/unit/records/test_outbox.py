@@ -207,6 +207,24 @@ def test_retry_makes_everything_due_also_what_waits_for_a_person(store: Store, t
     assert json.loads(body) == {"items": 2, "operator": "ann", "second_operator": ""}
 
 
+def test_retry_voids_a_lease_that_a_clock_took_which_ran_ahead(store: Store, tmp_path: Path) -> None:
+    record(store, tmp_path, [1])
+    with store.transaction() as tx:
+        lease(tx, holder="a", limit=1, now=NOON + timedelta(days=400), lease_s=60)
+    assert take(store, holder="b") == []
+    with store.transaction() as tx:
+        assert retry(tx, by=Operators(first="ann"), now=NOON) == 1
+    assert len(take(store, holder="b")) == 1
+
+
+def test_retry_takes_nothing_from_who_asks_right_now(store: Store, tmp_path: Path) -> None:
+    record(store, tmp_path, [1])
+    take(store, holder="a")
+    with store.transaction() as tx:
+        assert retry(tx, by=Operators(first="ann"), now=NOON) == 0
+    assert take(store, holder="b") == []
+
+
 def test_a_row_that_cannot_be_read_stops_nobody(store: Store, tmp_path: Path) -> None:
     record(store, tmp_path, [1, 2, 3])
     with store.transaction() as tx:

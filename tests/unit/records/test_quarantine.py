@@ -220,6 +220,22 @@ def test_purge_takes_what_is_due_and_nothing_else(
     assert "purged" in kinds(store, first.encounter_id)
 
 
+def test_one_file_that_cannot_be_purged_keeps_no_other(
+    quarantine: Quarantine, record: Record, upload: Path, place: str, store: Store, clock: Clock
+) -> None:
+    if places.local_path(place) is None:
+        pytest.skip("only a folder can hold what is no file")
+    stuck = hold(quarantine, record, upload)
+    quarantine.hold(Content.from_bytes(b"another"), record().encounter_id)
+    clock.now += timedelta(days=90)
+    sealed = Path(place) / stuck.name
+    sealed.unlink()
+    sealed.mkdir()  # what cannot be deleted as a file
+    with pytest.raises(RecordError, match="1 of 2 held files could not be purged"):
+        quarantine.purge_due(by=ALICE)
+    assert places.names(place) == (stuck.name,)
+
+
 def test_a_late_not_listed_puts_the_file_back_once(
     quarantine: Quarantine, record: Record, upload: Path, store: Store
 ) -> None:
