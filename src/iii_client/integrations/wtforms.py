@@ -1,4 +1,5 @@
 """A validator for file fields of WTForms and Flask-WTF, under an application that `III` was set up for.
+Needs the extra `[wtforms]`.
 
     class PictureForm(FlaskForm):
         picture = FileField(validators=[FileRequired(), ScannedUpload()])
@@ -9,11 +10,15 @@ A refused form is shown again with the neutral message; nothing of the upload is
 from dataclasses import replace
 from typing import Any
 
-from wtforms import Field, Form
-from wtforms.validators import StopValidation
-
+from iii_client.errors import MissingExtraError
 from iii_client.integrations.flask import III, is_absent
 from iii_client.integrations.rejection import UploadRejected
+
+try:
+    from wtforms import Field, Form
+    from wtforms.validators import StopValidation
+except ModuleNotFoundError as error:
+    raise MissingExtraError("the validator for WTForms", extra="wtforms") from error
 
 
 class ScannedUpload:
