@@ -138,8 +138,8 @@ class Scanner:
     def scan_many(self, items: Iterable[ScanItem], *, jobs: int = 1) -> Iterator[tuple[ScanItem, Decision]]:
         """Look at many items, in order; hash in `jobs` processes and check what is ready as one batch.
 
-        Reads `items` only a bounded number ahead, so an endless iterable is fine. Workers are recycled, as for
-        pictures of one's own: see `Isolation.recycling`.
+        Reads `items` only a bounded number ahead, so an endless iterable is fine. Workers are recycled, as
+        for pictures of one's own: see `Isolation.recycling`.
         """
         with HashingPool(
             jobs=jobs, recipe=self._recipe, limits=self._limits, isolation=self._isolation
