@@ -2,12 +2,14 @@
 
 import logging
 from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from iii_client.cli.render import err, print_json_line
-from iii_client.errors import ConfigurationError
+from iii_client.errors import ConfigurationError, MissingExtraError
 
 if TYPE_CHECKING:
     from iii_client.integrations.sidecar.listening import Listener
@@ -23,6 +25,17 @@ def serve(
         typer.Option(
             min=0, max=65535, help="clamd's protocol on loopback: every account of this machine may use it."
         ),
+    ] = None,
+    http_socket: Annotated[
+        list[str] | None,
+        typer.Option(metavar="[TENANT=]PATH", help="Unix socket for HTTP. May be repeated."),
+    ] = None,
+    http_port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="HTTP on loopback; needs --tokens.")
+    ] = None,
+    tokens: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML file of the tenants that may use HTTP, by token."),
     ] = None,
     socket_mode: Annotated[str, typer.Option(help="Permissions of the Unix sockets.")] = "660",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
@@ -41,11 +54,19 @@ def serve(
     """
     from iii_client.integrations.sidecar.settings import Address, ServeSettings, Speaks
     from iii_client.integrations.sidecar.supervisor import Supervisor
+    from iii_client.integrations.sidecar.tenants import read_tenants
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     addresses = [Address.socket(Speaks.CLAMD, text) for text in clamd_socket or ()]
     if clamd_port is not None:
         addresses.append(Address(speaks=Speaks.CLAMD, port=clamd_port))
+    addresses += [Address.socket(Speaks.HTTP, text) for text in http_socket or ()]
+    if http_port is not None:
+        addresses.append(Address(speaks=Speaks.HTTP, port=http_port))
+    if any(address.speaks is Speaks.HTTP for address in addresses) and not _has_http():
+        raise MissingExtraError("HTTP", extra="server")
+    if tokens is not None:
+        read_tenants(tokens)  # a mistake is told here, in one sentence
     settings = ServeSettings(
         addresses=tuple(addresses),
         socket_mode=_mode(socket_mode),
@@ -54,6 +75,7 @@ def serve(
         waiting=queue,
         connections=connections,
         per_minute=per_minute,
+        tokens=tokens,
     )
     Supervisor(settings, ready=_tell).run()
 
@@ -69,6 +91,11 @@ def _tell(listeners: Sequence["Listener"]) -> None:
     ]
     print_json_line({"listening": places})
     err.print("serving; stop it with Ctrl-C, reload it with SIGHUP.")
+
+
+def _has_http() -> bool:
+    """Asked without importing: the process that forks stays small."""
+    return all(find_spec(name) is not None for name in ("starlette", "uvicorn", "python_multipart"))
 
 
 def _mode(text: str) -> int:

@@ -67,7 +67,7 @@ def start_sidecar(iii_practice_service: Sandbox) -> StartSidecar:
         whole |= {**iii_practice_service.env, "III_STATE_DIR": str(state), **env}
         log = folder / "log"
         command = [sys.executable, "-m", "iii_client", "serve", *arguments]
-        command += ["--clamd-socket", str(folder / "clamd")]
+        command += ["--clamd-socket", str(folder / "clamd"), "--http-socket", str(folder / "http")]
         with log.open("w") as errors:
             process = subprocess.Popen(command, env=whole, stdout=subprocess.PIPE, stderr=errors, text=True)
         try:

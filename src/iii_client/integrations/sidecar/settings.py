@@ -85,6 +85,13 @@ class ServeSettings:
             raise ConfigurationError(
                 "nothing to listen to", hint="Give --clamd-socket PATH or --http-socket PATH, or both."
             )
+        if self.tokens is None and any(
+            one.speaks is Speaks.HTTP and one.path is None for one in self.addresses
+        ):
+            # Any account, and any web page in a browser on this machine, can send to a port of loopback.
+            raise ConfigurationError(
+                "HTTP on a port needs tokens", hint="Give --tokens FILE, or use --http-socket PATH."
+            )
         if self.socket_mode & 0o007:
             raise ConfigurationError(
                 "a socket must not be open to everybody on this machine", hint="Use --socket-mode 660 or 600."

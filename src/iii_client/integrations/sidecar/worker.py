@@ -10,7 +10,8 @@ import resource
 import signal
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import BinaryIO
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
 
 from iii_client.config import Config
 from iii_client.integrations.clamd import (
@@ -24,10 +25,13 @@ from iii_client.integrations.sidecar.connections import Connections
 from iii_client.integrations.sidecar.desk import BusyError, Desk
 from iii_client.integrations.sidecar.listening import Listener
 from iii_client.integrations.sidecar.settings import ServeSettings, Speaks
-from iii_client.integrations.sidecar.tenants import Pace
+from iii_client.integrations.sidecar.tenants import Pace, Tenant, read_tenants
 from iii_client.model import UploadContext
 from iii_client.parts import Parts
 from iii_client.scanner import Scanner
+
+if TYPE_CHECKING:
+    from iii_client.integrations.sidecar.web_server import WebServer
 
 #: How long what is under way may go on after SIGTERM: systemd kills after 90 s.
 DRAIN_S = 30.0
@@ -54,61 +58,96 @@ def work(
         ConfigurationError: a setting is missing or wrong.
     """
     config = Config.from_env()
+    tenants = read_tenants(settings.tokens) if settings.tokens else ()
     _allow_descriptors()
-    with Scanner.from_parts(Parts.from_config(config)) as scanner:
+    parts = Parts.from_config(config)
+    with Scanner.from_parts(parts) as scanner:
         scanner.warm_up()
         desk = Desk(scanner, at_once=settings.at_once, waiting=settings.waiting)
+        pace = Pace(
+            per_minute=settings.per_minute,
+            own={tenant.name: tenant.per_minute for tenant in tenants},
+            share=1 / settings.workers,
+            clock=time.monotonic,
+        )
+        here = _Worker(settings=settings, parts=parts, scanner=scanner, desk=desk, pace=pace, tenants=tenants)
         try:
-            asyncio.run(_serve(settings, listeners, config, desk, supervisor=supervisor, ready=ready))
+            asyncio.run(here.serve(listeners, supervisor=supervisor, ready=ready))
         finally:
             desk.close()
 
 
-async def _serve(
-    settings: ServeSettings,
-    listeners: Sequence[Listener],
-    config: Config,
-    desk: Desk,
-    *,
-    supervisor: int,
-    ready: Callable[[], None],
-) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    loop.add_reader(supervisor, stop.set)
-    pace = Pace(per_minute=settings.per_minute, own={}, share=1 / settings.workers, clock=time.monotonic)
-    connections = Connections(settings.connections)
-    servers = [
-        await _start_clamd(listener, config, desk, pace, connections)
-        for listener in listeners
-        if listener.address.speaks is Speaks.CLAMD
-    ]
-    ready()
-    await stop.wait()
-    loop.remove_reader(supervisor)
-    for server in servers:
-        server.close()
-    await connections.drain(DRAIN_S)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Worker:
+    settings: ServeSettings
+    parts: Parts
+    scanner: Scanner
+    desk: Desk
+    pace: Pace
+    tenants: tuple[Tenant, ...]
 
+    async def serve(
+        self, listeners: Sequence[Listener], *, supervisor: int, ready: Callable[[], None]
+    ) -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_reader(supervisor, stop.set)
+        connections = Connections(self.settings.connections)
+        clamd = [
+            await self._start_clamd(listener, connections)
+            for listener in listeners
+            if listener.address.speaks is Speaks.CLAMD
+        ]
+        web = [
+            await self._start_http(listener)
+            for listener in listeners
+            if listener.address.speaks is Speaks.HTTP
+        ]
+        ready()
+        await stop.wait()
+        loop.remove_reader(supervisor)
+        for server in clamd:
+            server.close()
+        await asyncio.gather(connections.drain(DRAIN_S), *(server.stop() for server in web))
 
-async def _start_clamd(
-    listener: Listener, config: Config, desk: Desk, pace: Pace, connections: Connections
-) -> asyncio.Server:
-    tenant = listener.address.tenant
-    rules = ClamdRules(
-        decide=_clamd_decider(desk, pace, UploadContext(route=tenant)),
-        spool=desk.spool,
-        max_stream_bytes=config.limits.max_content_bytes,
-        note=connections.note,
-    )
+    async def _start_clamd(self, listener: Listener, connections: Connections) -> asyncio.Server:
+        rules = ClamdRules(
+            decide=_clamd_decider(self.desk, self.pace, UploadContext(route=listener.address.tenant)),
+            spool=self.desk.spool,
+            max_stream_bytes=self.parts.config.limits.max_content_bytes,
+            note=connections.note,
+        )
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await connections.serve(converse(reader, writer, rules))
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await connections.serve(converse(reader, writer, rules))
 
-    start = asyncio.start_server if listener.address.path is None else asyncio.start_unix_server
-    # A duplicate: closing the server must not remove or close what the supervisor and others serve on.
-    return await start(serve, sock=listener.socket.dup(), limit=PIECE_BYTES)
+        # A duplicate, because others serve on it after this one is closed; and not `start_unix_server`, which
+        # from Python 3.13 on removes the socket's name then.
+        return await asyncio.start_server(serve, sock=listener.socket.dup(), limit=PIECE_BYTES)
+
+    async def _start_http(self, listener: Listener) -> "WebServer":
+        # Imported here: clamd's protocol alone needs no extra.
+        from iii_client.integrations.sidecar.http import HttpRules, build_app
+        from iii_client.integrations.sidecar.web_server import WebServer
+
+        rules = HttpRules(
+            config=self.parts.config,
+            scanner=self.scanner,
+            filters=self.parts.filters,
+            desk=self.desk,
+            pace=self.pace,
+            tenant=listener.address.tenant,
+            tenants=self.tenants,
+        )
+        server = WebServer(
+            build_app(rules),
+            listener.socket.dup(),
+            connections=self.settings.connections,
+            drain_s=DRAIN_S,
+        )
+        await server.start()
+        return server
 
 
 def _clamd_decider(desk: Desk, pace: Pace, context: UploadContext) -> Callable[[BinaryIO], Awaitable[str]]:
