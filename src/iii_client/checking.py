@@ -295,9 +295,9 @@ class Checker:
 
     def _no_match_key(self, pinned: _Pinned) -> str:
         """What "no match" rests on beside the bytes and the recipe; empty when it must not be kept."""
-        if set(pinned.reasons) - {Reason.FILTER_STALE}:
+        if pinned.membership is None or set(pinned.reasons) - {Reason.FILTER_STALE}:
             return ""
-        return f"{pinned.release}/{self._policy.version}/{self._views}"
+        return f"{pinned.membership.contents}/{self._policy.version}/{self._views}"
 
 
 def _seen_twice(

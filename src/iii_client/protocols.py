@@ -33,6 +33,11 @@ class MembershipFilter(Protocol):
         ...
 
     @property
+    def contents(self) -> str:
+        """Names all that a look-up asks. A host may hold a release without all its parts."""
+        ...
+
+    @property
     def freshness(self) -> Freshness:
         """How old its metadata is now."""
         ...

@@ -45,6 +45,7 @@ class Filter:
     """Hits whatever it is asked about."""
 
     release = ReleaseId(epoch=1, sequence=0)
+    contents = "1.0"
     freshness = Freshness.FRESH
 
     def __init__(self, *hits: HashValue) -> None:

@@ -36,6 +36,11 @@ class BypassFilter:
         return NO_RELEASE
 
     @property
+    def contents(self) -> str:
+        """Nothing."""
+        return ""
+
+    @property
     def freshness(self) -> Freshness:
         """Nothing that could age."""
         return Freshness.FRESH

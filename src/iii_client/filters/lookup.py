@@ -72,6 +72,11 @@ class FilterSnapshot:
         return self.info.id
 
     @property
+    def contents(self) -> str:
+        """The release and its near segments, which a login for exact sections alone does not give."""
+        return "+".join([str(self.info.id), *(segment.name for segment in self.info.near)])
+
+    @property
     def freshness(self) -> Freshness:
         """How old its metadata is now."""
         return freshness(self.info.signed_at, now=self._clock())
