@@ -33,12 +33,15 @@ SEEN = Fingerprint(
 )
 
 
+FIRST = ReleaseId(epoch=1, sequence=0)
+
+
 @dataclass
 class EmptyFilter:
     """Finds nothing, and counts how often it is asked."""
 
     contents: str = "1.0"
-    release: ReleaseId = ReleaseId(epoch=1, sequence=0)
+    release: ReleaseId = FIRST
     freshness: Freshness = Freshness.FRESH
     asked: int = 0
 
