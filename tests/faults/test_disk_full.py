@@ -21,6 +21,7 @@ import pytest
 from iii_client import Config, Scanner, Updater
 from iii_client.model import Action, Outcome, Recorded
 from iii_client.records import SqliteStore
+from iii_client.records.alarms import open_alarms
 from iii_client.records.audit_check import verify_audit
 from iii_client.sandbox import Sandbox
 from iii_client.test_picture import listed_picture_bytes
@@ -96,6 +97,10 @@ def test_on_a_full_disk_a_match_is_still_blocked_and_the_decision_says_it_is_not
     told = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert any("could not be recorded" in record.getMessage() for record in told)
     assert "full" in caplog.text
+    store = SqliteStore(small_disk / "state.db")
+    with store.reading() as tx:
+        assert [(alarm.kind, alarm.times) for alarm in open_alarms(tx)] == [("not_recorded", 1)]
+    store.close()
 
 
 def test_on_a_full_disk_with_the_service_down_a_probable_hit_is_held_and_earlier_ones_are_not_lost(

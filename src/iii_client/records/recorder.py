@@ -1,7 +1,8 @@
 """The recorder: one decision becomes an encounter, perhaps an outbox row and an audit entry, all or none.
 
 Promises: when `record` returns, all of it is on disk (WAL, `synchronous=FULL`, or PostgreSQL's commit); a
-probable hit without an answer is in the outbox before its caller learns of it.
+probable hit without an answer is in the outbox before its caller learns of it; what could not be recorded
+raises an alarm as soon as anything can be.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Self
 
+from iii_client.errors import RecordError
 from iii_client.model import Action, Decision, Reason, Receipt, UploadContext
+from iii_client.records.alarms import raise_alarm
 from iii_client.records.audit import append_audit
 from iii_client.records.encounters import add_encounter
 from iii_client.records.hit_budgets import count_hit, raise_hit_alarm
@@ -18,6 +21,9 @@ from iii_client.records.pseudonyms import PseudonymKey
 from iii_client.records.sqlite import SqliteStore
 from iii_client.records.store import Store, Transaction, utc_now
 from iii_client.test_picture import listed_picture_sha256
+
+#: Kind of the alarm that decisions are missing in the records.
+NOT_RECORDED_ALARM = "not_recorded"
 
 
 class StateRecorder:
@@ -46,6 +52,8 @@ class StateRecorder:
         self._policy = policy
         self._counts_hits = counts_hits
         self._clock = clock
+        #: Decisions that this process could not record and has raised no alarm about yet.
+        self._missed = 0
 
     @classmethod
     def in_directory(
@@ -65,8 +73,17 @@ class StateRecorder:
         Raises:
             RecordError: it could not be stored.
         """
-        with self._store.transaction() as tx:
-            return self.record_in(tx, decision, context)
+        try:
+            with self._store.transaction() as tx:
+                receipt = self.record_in(tx, decision, context)
+                if missed := self._missed:
+                    self._raise_missed(tx, missed)
+        except RecordError:
+            # Counted without a lock: an alarm with a number that is off by one wakes the same person.
+            self._missed += 1
+            raise
+        self._missed -= missed
+        return receipt
 
     def record_in(self, tx: Transaction, decision: Decision, context: UploadContext) -> Receipt:
         """The same, as a part of a transaction that holds more."""
@@ -97,6 +114,17 @@ class StateRecorder:
             case = receipt.case_reference or receipt.encounter_id
             raise_hit_alarm(tx, decision.guard, case=case, now=now)
         return receipt
+
+    def _raise_missed(self, tx: Transaction, missed: int) -> None:
+        """The first moment at which it can be written that something could not be."""
+        raise_alarm(
+            tx,
+            NOT_RECORDED_ALARM,
+            f"{missed} decisions of one process could not be recorded: the database was full, locked or "
+            "away. They were ruled as always, and are in no outbox. The application's log, at level ERROR, says "
+            "when; what it let through meanwhile, look at again: iii-client scan.",
+            now=self._clock(),
+        )
 
     def close(self) -> None:
         """Close this thread's connection; those of other threads close when they end."""

@@ -1,11 +1,20 @@
 """Alarms: loud once, counted, open until a person dismisses them."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from iii_client.records import Store
+import pytest
+from tests.outbox_items import unconfirmed
+
+from iii_client.errors import RecordError
+from iii_client.model import ANONYMOUS
+from iii_client.records import StateRecorder, Store, Transaction
 from iii_client.records.alarms import dismiss, open_alarms, raise_alarm
 from iii_client.records.operators import Operators
+from iii_client.records.pseudonyms import PseudonymKey
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -51,3 +60,37 @@ def test_alarms_come_oldest_first_and_a_detail_is_bounded(store: Store) -> None:
         first, second = open_alarms(tx)
     assert (first.kind, first.detail) == ("earlier", "\\x00 and \\udcff")
     assert len(second.detail) == 500
+
+
+def test_what_could_not_be_recorded_raises_one_alarm_as_soon_as_it_can(store: Store, tmp_path: Path) -> None:
+    class Refuses:
+        """A store in front of the real one, whose database is away while `is_away`."""
+
+        is_away = False
+
+        @contextmanager
+        def transaction(self) -> Iterator[Transaction]:
+            if self.is_away:
+                raise RecordError("away")
+            with store.transaction() as tx:
+                yield tx
+
+        reading = transaction
+
+        def close(self) -> None:
+            """Nothing is open."""
+
+    refuses = Refuses()
+    recorder = StateRecorder(refuses, key=PseudonymKey(tmp_path / "encounter.key"))
+    recorder.record(unconfirmed(1), ANONYMOUS)
+    refuses.is_away = True
+    for number in range(3):
+        with pytest.raises(RecordError):
+            recorder.record(unconfirmed(number), ANONYMOUS)
+    refuses.is_away = False
+    for number in range(2):
+        recorder.record(unconfirmed(number), ANONYMOUS)
+    with store.reading() as tx:
+        (alarm,) = open_alarms(tx)
+    assert (alarm.kind, alarm.times) == ("not_recorded", 1)
+    assert alarm.detail.startswith("3 decisions")
