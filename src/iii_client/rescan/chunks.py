@@ -33,12 +33,14 @@ class ChunkTask:
     Attributes:
         root: a normal root, as `inventory` has it; the worker must be able to read it.
         keys: below the root.
+        sizes: in bytes, as listed, aligned; -1 where the listing does not say.
         recipe: name in `RECIPES`.
         isolated: whether pictures are decoded in isolation.
     """
 
     root: str
     keys: tuple[str, ...]
+    sizes: tuple[int, ...]
     recipe: str
     limits: Limits
     isolated: bool = True
@@ -51,7 +53,14 @@ class ChunkTask:
     def unpack(cls, data: bytes) -> "ChunkTask":
         """The inverse of `pack`."""
         found = json.loads(data)
-        return cls(**{**found, "keys": tuple(found["keys"]), "limits": Limits(**found["limits"])})
+        return cls(
+            **{
+                **found,
+                "keys": tuple(found["keys"]),
+                "sizes": tuple(found["sizes"]),
+                "limits": Limits(**found["limits"]),
+            }
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

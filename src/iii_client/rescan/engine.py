@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 from iii_client.errors import ConfigurationError, MissingExtraError, RescanError
 from iii_client.rescan.worker import close_workers
@@ -66,11 +67,12 @@ def _local(jobs: int) -> Engine:
 
 def _dask(host: str, jobs: int) -> Engine:
     try:
-        from distributed import Client
+        # By name: its own types come and go with what is installed where types are checked.
+        distributed: Any = importlib.import_module("distributed")
     except ImportError:
         raise MissingExtraError("a rescan on a Dask cluster", extra="dask") from None
     try:
-        client = Client(f"tcp://{host}", timeout=CONNECT_TIMEOUT_S, set_as_default=False)
+        client = distributed.Client(f"tcp://{host}", timeout=CONNECT_TIMEOUT_S, set_as_default=False)
     except OSError as error:
         raise RescanError(
             "the Dask scheduler cannot be reached", hint="Does it run, and is its port open to this host?"

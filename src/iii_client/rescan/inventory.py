@@ -10,10 +10,8 @@ it shows up as unscannable rather than be passed over. No address with a passwor
 """
 
 import os
-import random
 import re
 import stat
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
@@ -22,33 +20,14 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 from urllib.parse import urlsplit
 
-from iii_client.errors import ConfigurationError, RescanError
+from iii_client.errors import ConfigurationError
+from iii_client.rescan import s3
+from iii_client.rescan.entries import Entry, patiently
 
 #: A line of a file list that is longer is no path and no address.
 MAX_LINE_BYTES = 8192
 
-#: Times that a listing is tried, and the longest pause before the second time; it doubles.
-LIST_ATTEMPTS = 5
-FIRST_PAUSE_S = 0.5
-
 _LIST = "list:"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """One item of a storage.
-
-    Attributes:
-        key: its name below the root; empty when the root itself is the item.
-        size_bytes: as listed; -1 where the listing does not say.
-        token: changes when the content does: entity tag or version, else size and time of change.
-        cursor: listing goes on after this item from here.
-    """
-
-    key: str
-    size_bytes: int
-    token: str
-    cursor: str
 
 
 class Inventory(Protocol):
@@ -108,7 +87,7 @@ def open_inventory(root: str) -> Inventory:
     if "://" not in root:
         return _Tree(_LocalFolders(root))
     fs, path = _filesystem(root)
-    return _Tree(_FsspecFolders(fs, path))
+    return s3.Bucket(fs, path) if _is_s3(root) else _Tree(_FsspecFolders(fs, path))
 
 
 def reference_of(root: str, key: str) -> str:
@@ -118,18 +97,20 @@ def reference_of(root: str, key: str) -> str:
     return f"{root.rstrip('/')}/{key}" if key else root
 
 
-def opener_of(root: str) -> Callable[[str], Callable[[], BinaryIO] | Path]:
-    """How items of a root are read: a local path, or a function that opens the item.
+def opener_of(root: str) -> Callable[[str, int], Callable[[], BinaryIO] | Path]:
+    """How items of a root are read, by key and listed size: a local path, or a function that opens the item.
 
     Raises:
         ConfigurationError: as `open_inventory`.
     """
     if root.startswith(_LIST):
-        return lambda key: _open_address(key) if "://" in key else Path(key)
+        return lambda key, _: _open_address(key) if "://" in key else Path(key)
     if "://" not in root:
-        return lambda key: Path(reference_of(root, key))
+        return lambda key, _: Path(reference_of(root, key))
     fs, path = _filesystem(root)
-    return lambda key: lambda: fs.open(f"{path}/{key}" if key else path, "rb")
+    if _is_s3(root):
+        return lambda key, size: s3.opener(fs, f"{path}/{key}" if key else path, size)
+    return lambda key, _: lambda: fs.open(f"{path}/{key}" if key else path, "rb")
 
 
 def matcher(include: Sequence[str], exclude: Sequence[str]) -> Callable[[str], bool]:
@@ -243,13 +224,13 @@ class _FsspecFolders:
 
     def single(self) -> _Child | None:
         # `isdir` answers False for a storage that cannot be reached, which must not read as a file.
-        info = _patiently(lambda: self._fs.info(self._root))
+        info = patiently(lambda: self._fs.info(self._root))
         return None if info["type"] == "directory" else _remote_child("", info)
 
     def children(self, path: str) -> list[_Child]:
         folder = f"{self._root}/{path}" if path else self._root
         found = []
-        for info in _patiently(lambda: self._fs.ls(folder, detail=True)):
+        for info in patiently(lambda: self._fs.ls(folder, detail=True)):
             # An index page of a web server also links elsewhere; a bucket's "folder" may list itself.
             if not info["name"].startswith(f"{folder.rstrip('/')}/"):
                 continue
@@ -257,28 +238,6 @@ class _FsspecFolders:
             if name and "/" not in name:
                 found.append(_remote_child(name, info))
         return found
-
-
-def _patiently(listing: Callable[[], Any]) -> Any:
-    """Ask a storage, and again after a pause where it refuses for the moment.
-
-    Raises:
-        FileNotFoundError, PermissionError: as the driver says.
-        RescanError: it still refuses. A folder that cannot be listed now must not be taken for an empty one.
-    """
-    for attempt in range(LIST_ATTEMPTS):
-        try:
-            return listing()
-        except (FileNotFoundError, PermissionError):
-            raise
-        except Exception as error:  # the boundary to drivers, which raise types of their own
-            if attempt + 1 == LIST_ATTEMPTS:
-                raise RescanError(
-                    f"the storage cannot be listed: {type(error).__name__}",
-                    hint="Nothing is lost: iii-client rescan resume goes on once it answers again.",
-                ) from error
-            time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311 - no secret
-    raise AssertionError("unreachable")
 
 
 #: What drivers call that which changes with the content, the most telling first.
@@ -324,6 +283,10 @@ def _open_address(address: str) -> Callable[[], BinaryIO]:
         return stream
 
     return opened
+
+
+def _is_s3(root: str) -> bool:
+    return root.startswith(("s3://", "s3a://"))
 
 
 def _filesystem(address: str) -> tuple[Any, str]:

@@ -30,8 +30,8 @@ from iii_client.records import StateRecorder
 from iii_client.records.store import utc_now
 from iii_client.rescan.chunks import ChunkTask, HashedRow, fingerprints_of, unpack_rows
 from iii_client.rescan.engine import Engine, open_engine
+from iii_client.rescan.entries import Entry
 from iii_client.rescan.inventory import (
-    Entry,
     matcher,
     normal_root,
     open_inventory,
@@ -105,6 +105,7 @@ class Rescan:
         jobs: chunks hashed at the same time; 0 for what the engine has.
         objects_per_s, bytes_per_s: what is handed out at most; 0 for no limit.
         chunk_items: items of a chunk at most.
+        reopenings: times that an engine that broke is opened again before the run gives up.
         clock: aware.
     """
 
@@ -118,6 +119,7 @@ class Rescan:
         objects_per_s: float = 0,
         bytes_per_s: float = 0,
         chunk_items: int = CHUNK_ITEMS,
+        reopenings: int = REOPENINGS,
         clock: Callable[[], datetime] = utc_now,
     ) -> None:
         self._parts = parts
@@ -131,6 +133,7 @@ class Rescan:
         )
         # A slow pace with large chunks would be bursts with long pauses between them.
         self._chunk_items = max(1, min(chunk_items, int(objects_per_s) or chunk_items))
+        self._reopenings = reopenings
         self._clock = clock
         self._recorder = LedgerRecorder(
             parts.store,
@@ -343,6 +346,7 @@ class Rescan:
         task = ChunkTask(
             root=shard.root,
             keys=tuple(entry.key for entry in chunk.entries),
+            sizes=tuple(entry.size_bytes for entry in chunk.entries),
             recipe=self._ledger.spec.recipe,
             limits=config.limits,
             isolated=config.isolation != "off",
@@ -401,11 +405,11 @@ class Rescan:
         if self._engine is not None:
             self._engine.close()
             self._engine = None
-        for attempt in range(REOPENINGS):
+        for attempt in range(self._reopenings):
             try:
                 self._engine = self._open_engine()
             except RescanError:
-                if attempt + 1 == REOPENINGS or self._stop.wait(REOPEN_PAUSE_S):
+                if attempt + 1 == self._reopenings or self._stop.wait(REOPEN_PAUSE_S):
                     raise
             else:
                 return

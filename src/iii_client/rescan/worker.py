@@ -50,8 +50,8 @@ def hash_chunk(packed: bytes) -> bytes:
     seen = _Seen()
     rows: list[HashedRow] = []
     size = 0
-    for key in task.keys:
-        row = _hash_item(task, opener(key), seen)
+    for key, size_bytes in zip(task.keys, task.sizes, strict=True):
+        row = _hash_item(task, opener(key, size_bytes), seen)
         rows.append(row)
         size += len(row.stored) + len(row.fault) + 8
         if size > MAX_ANSWER_BYTES:

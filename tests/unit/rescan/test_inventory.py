@@ -72,7 +72,7 @@ def test_a_remote_listing_goes_on_behind_any_of_its_items(paths: list[list[str]]
 def test_bytes_that_are_no_text_are_a_name(tmp_path: Path) -> None:
     (tmp_path / os.fsdecode(b"caf\xe9.jpg")).write_bytes(b"x")
     (entry,) = open_inventory(str(tmp_path)).entries("")
-    source = opener_of(str(tmp_path))(entry.key)
+    source = opener_of(str(tmp_path))(entry.key, 1)
     assert isinstance(source, Path)
     assert source.read_bytes() == b"x"
 

@@ -107,5 +107,7 @@ def test_a_broken_answer_is_an_error_of_ours_or_an_answer(rows: list[HashedRow],
 
 @given(keys=st.lists(TEXTS, max_size=5))
 def test_a_task_survives_the_way(keys: list[str]) -> None:
-    task = ChunkTask(root="/srv", keys=tuple(keys), recipe="fast", limits=Limits(max_frame_pixels=7))
+    task = ChunkTask(
+        root="/srv", keys=tuple(keys), sizes=(1,), recipe="fast", limits=Limits(max_frame_pixels=7)
+    )
     assert ChunkTask.unpack(task.pack()) == task
