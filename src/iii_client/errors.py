@@ -55,6 +55,9 @@ class IIIError(Exception):
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint
+        if hint:
+            # Shown below a traceback: where an application starts, that is all that somebody sees.
+            self.add_note(hint)
 
 
 class ConfigurationError(IIIError):

@@ -56,7 +56,7 @@ def commands(config: Callable[[], Config], on_late_answer: Callable[[LateAnswer]
             membership = with_state.filters.current()
             state, release = membership.freshness.value, str(membership.release)
         except FilterError:
-            state, release = "none", ""
+            state, release = "none", "none"
         try:
             with with_state.store.reading() as tx:
                 waiting = count_outbox(tx, now=datetime.now(UTC))

@@ -56,11 +56,11 @@ def rejection_text(case_reference: str, contact: str) -> str:
 
 
 def rejection_json(rejected: UploadRejected) -> dict[str, str]:
-    """The body of a refusal for programs."""
+    """The body of a refusal for programs: names that Django REST framework and FastAPI use, too."""
     return {
-        "error": REJECTED_CODE,
-        "message": str(rejected),
-        "case_reference": rejected.case_reference,
+        "code": REJECTED_CODE,
+        "detail": str(rejected),
+        "reference": rejected.case_reference,
         "contact": rejected.contact,
     }
 

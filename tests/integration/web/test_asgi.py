@@ -94,9 +94,9 @@ def test_what_each_outcome_and_action_leads_to(
         assert answer.headers["Cache-Control"] == "no-store"
         assert not list(board.iterdir())
         assert answer.json() == {
-            "error": "upload_rejected",
-            "message": "This file cannot be taken. Reference: 7K3M-Q2WF-9XTA. Questions: abuse@host.example.",
-            "case_reference": "7K3M-Q2WF-9XTA",
+            "code": "upload_rejected",
+            "detail": "This file cannot be taken. Reference: 7K3M-Q2WF-9XTA. Questions: abuse@host.example.",
+            "reference": "7K3M-Q2WF-9XTA",
             "contact": "abuse@host.example",
         }
 

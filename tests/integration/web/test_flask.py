@@ -3,6 +3,7 @@
 import io
 import json
 import threading
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,9 @@ def test_what_each_outcome_and_action_leads_to(
         assert not list(board.iterdir())
         # Word for word the same for every outcome, and for quarantine and block.
         assert answer.get_json() == {
-            "error": "upload_rejected",
-            "message": "This file cannot be taken. Reference: 7K3M-Q2WF-9XTA. Questions: abuse@host.example.",
-            "case_reference": "7K3M-Q2WF-9XTA",
+            "code": "upload_rejected",
+            "detail": "This file cannot be taken. Reference: 7K3M-Q2WF-9XTA. Questions: abuse@host.example.",
+            "reference": "7K3M-Q2WF-9XTA",
             "contact": "abuse@host.example",
         }
 
@@ -265,6 +266,15 @@ def test_wrong_settings_show_at_the_start(iii_env: Env, board: Path) -> None:
         make_app(III(), board, III_CLIENT="enforce")
 
 
+def test_a_traceback_at_the_start_says_what_to_do(
+    board: Path, iii_env: Env, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("III_MODE")
+    with pytest.raises(ConfigurationError) as raised:
+        make_app(III(), board)
+    assert "III_MODE=shadow" in "".join(traceback.format_exception(raised.value))
+
+
 def test_an_application_that_was_not_set_up_says_so() -> None:
     with pytest.raises(ConfigurationError, match="not set up") as raised:
         uploads_of(Flask("bare"))
@@ -326,5 +336,5 @@ def test_drain_tells_the_application_of_a_late_answer(
     result = make_app(iii, board).test_cli_runner().invoke(args=["iii", "drain", "--json"])
     assert json.loads(result.stdout) == {"asked": 1, "matched": 1, "not_listed": 0, "notices": 1}
     assert [(answer.action, answer.case_reference) for answer in told] == [
-        (Action.BLOCK, refused.get_json()["case_reference"])
+        (Action.BLOCK, refused.get_json()["reference"])
     ]
