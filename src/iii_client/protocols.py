@@ -34,7 +34,8 @@ class MembershipFilter(Protocol):
 
     @property
     def contents(self) -> str:
-        """Names all that a look-up asks. A host may hold a release without all its parts."""
+        """Names all that a look-up asks, by what is in it: a host may hold a release without all its parts,
+        and two repositories may give two releases the same number."""
         ...
 
     @property

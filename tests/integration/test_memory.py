@@ -2,13 +2,17 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NoReturn, cast
 
 import pytest
 
 from iii_client import Config, Decision, Outcome, Reason, Scanner, Updater
+from iii_client.fingerprint import Isolation
+from iii_client.model import ReleaseId
 from iii_client.parts import Parts
 from iii_client.records.tallies import totals
 from iii_client.sandbox import Sandbox
@@ -60,6 +64,29 @@ def test_a_re_upload_is_recalled_also_by_another_process_with_the_same_decision(
     assert watcher.recalled == [False, True, True]
 
 
+def test_an_upload_that_streams_in_is_recalled_without_decoding(site: Site) -> None:
+    class NothingIsDecoded:
+        is_elsewhere = True
+
+        def start(self, *args: object, **kwargs: object) -> NoReturn:
+            raise AssertionError("these bytes were seen before")
+
+    with Scanner.from_config(site.config) as scanner:
+        first = scanner.scan(site.innocent)
+    parts = Parts.from_config(site.config)
+    with Scanner(
+        parts.checker(),
+        recipe=parts.recipe,
+        limits=site.config.limits,
+        isolation=cast(Isolation, NothingIsDecoded()),
+        memory=parts.cache,
+        closing=parts.closing,
+    ) as scanner:
+        builder = scanner.start_fingerprint()
+        builder.update(site.innocent.read_bytes())
+        assert scanner.check([builder.finish()]) == (first,)
+
+
 def test_a_hash_that_is_listed_later_is_found_in_a_file_that_was_innocent_before(site: Site) -> None:
     watcher = Watcher()
     with Scanner.from_config(site.config, observers=[watcher]) as scanner:
@@ -70,6 +97,25 @@ def test_a_hash_that_is_listed_later_is_found_in_a_file_that_was_innocent_before
         site.update()
         assert scanner.scan(site.later).verdict.outcome is Outcome.MATCHED
     assert watcher.recalled == [False, True, True], "the fingerprint is kept; what the filter says is not"
+
+
+def test_what_another_repository_did_not_list_is_looked_up_again(site: Site, tmp_path: Path) -> None:
+    """From the practice service to the real one: both count their releases from 1.0."""
+    picture = site.innocent
+    with Scanner.from_config(site.config) as scanner:
+        assert scanner.scan(picture).verdict.outcome is Outcome.NO_MATCH
+    shutil.rmtree(site.config.state_dir / "filter")  # as the message about another trust root says
+    with Sandbox.open(tmp_path / "another") as another:
+        another.add_pictures([picture])
+        another.publish()
+        another.start()
+        config = Config.from_env({**another.env, "III_STATE_DIR": str(site.config.state_dir)})
+        config = replace(config, service=replace(config.service, timeout_s=20.0))
+        Updater(config.filter, config.state_dir).update()
+        with Scanner.from_config(config) as scanner:
+            decision = scanner.scan(picture)
+    assert decision.verdict.release == ReleaseId(epoch=1, sequence=0)
+    assert decision.verdict.outcome is Outcome.MATCHED
 
 
 def test_a_listed_picture_is_confirmed_once_and_remembered_as_long_as_the_service_says(site: Site) -> None:

@@ -93,6 +93,8 @@ class BackgroundDrainer:
                     # Not cut short by `nudge`: while a service is down, every upload nudges.
                     running.stop.wait(self._drainer.pause_s(report, failures=failures))
         finally:
+            # Should a fault that nobody thought of end it: the next `ensure_running` starts another.
+            running.stop.set()
             running.ended.set()
 
 

@@ -5,6 +5,7 @@ and the old map goes when its last reader lets go of it. Nothing closes a map; u
 would kill the process.
 """
 
+import hashlib
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,8 @@ class FilterSnapshot:
         self.info = release
         self._sections = tuple(sections)
         self._clock = clock
+        parts = [str(release.id), release.sha256, *(f"{near.name}={near.sha256}" for near in release.near)]
+        self._contents = f"{release.id}-{hashlib.sha256(' '.join(parts).encode()).hexdigest()[:32]}"
 
     @property
     def release(self) -> ReleaseId:
@@ -73,8 +76,12 @@ class FilterSnapshot:
 
     @property
     def contents(self) -> str:
-        """The release and its near segments, which a login for exact sections alone does not give."""
-        return "+".join([str(self.info.id), *(segment.name for segment in self.info.near)])
+        """A name of all that a look-up asks, by what is in it.
+
+        A login for exact sections alone gives no near segments; and another repository, to which a state
+        directory may be moved (from the practice service, say), counts its releases from 1.0, too.
+        """
+        return self._contents
 
     @property
     def freshness(self) -> Freshness:

@@ -121,8 +121,8 @@ class StateRecorder:
             tx,
             NOT_RECORDED_ALARM,
             f"{missed} decisions of one process could not be recorded: the database was full, locked or "
-            "away. They were ruled as always, and are in no outbox. The application's log, at level ERROR, says "
-            "when; what it let through meanwhile, look at again: iii-client scan.",
+            "away. They were ruled as always, and are in no outbox. The application's log, at level ERROR, "
+            "says when; what it let through meanwhile, look at again: iii-client scan.",
             now=self._clock(),
         )
 

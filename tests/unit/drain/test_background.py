@@ -5,6 +5,8 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from iii_client.drain import BackgroundDrainer, DrainReport
 from iii_client.errors import RecordError
 from iii_client.model import Reason
@@ -51,6 +53,22 @@ def test_it_looks_goes_on_while_there_is_work_and_then_idles() -> None:
     wait_until(lambda: rounds.count == 6)
     background.close()
     wait_until(lambda: threads() == 0)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_it_starts_again_after_a_fault_that_nobody_thought_of() -> None:
+    def give(number: int) -> DrainReport:
+        if number == 1:
+            raise ZeroDivisionError
+        return DrainReport()
+
+    rounds = Rounds(give)
+    background = BackgroundDrainer(rounds, idle_s=60)
+    background.ensure_running()
+    wait_until(lambda: rounds.count == 1 and threads() == 0)
+    background.ensure_running()
+    wait_until(lambda: rounds.count == 2)
+    background.close()
 
 
 def test_it_starts_again_after_close() -> None:
