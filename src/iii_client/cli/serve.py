@@ -57,6 +57,7 @@ def serve(
     from iii_client.integrations.sidecar.tenants import read_tenants
 
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)  # it tells of each start and stop
     addresses = [Address.socket(Speaks.CLAMD, text) for text in clamd_socket or ()]
     if clamd_port is not None:
         addresses.append(Address(speaks=Speaks.CLAMD, port=clamd_port))

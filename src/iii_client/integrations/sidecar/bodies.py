@@ -67,7 +67,9 @@ async def take(request: Request, spool: BinaryIO, *, max_bytes: int, patience: P
                 form.feed(part)
             form.finish()
         elif kind == b"application/x-www-form-urlencoded":
-            raise BodyError(415, "not_a_file", "send the bytes themselves, or multipart/form-data")
+            # What an HTML form without an enctype sends: the name of the file and nothing of it. It must not
+            # be looked at as if it were the file. curl says so of --data-binary, too, unless told otherwise.
+            raise BodyError(415, "not_a_file", "send multipart/form-data, or application/octet-stream")
         else:
             async for part in _body(request, max_bytes, patience):
                 spool.write(part)
