@@ -32,7 +32,7 @@ from iii_client.fingerprint import (
     look_again,
     warm_up,
 )
-from iii_client.model import ANONYMOUS, Decision, Fingerprint, Recipe, Remembered, UploadContext
+from iii_client.model import ANONYMOUS, Decision, Fingerprint, HashValue, Recipe, Remembered, UploadContext
 from iii_client.parts import Closable, Parts
 from iii_client.protocols import Memory, Observer
 
@@ -166,7 +166,11 @@ class Scanner:
             keeps_bytes: False where the application keeps them, and gives them to `finish(content)`.
         """
         return FingerprintBuilder(
-            recipe=self._recipe, limits=self._limits, reader=self._reader, keeps_bytes=keeps_bytes
+            recipe=self._recipe,
+            limits=self._limits,
+            reader=self._reader,
+            recall=self._recalled_fingerprint,
+            keeps_bytes=keeps_bytes,
         )
 
     def check(
@@ -215,6 +219,10 @@ class Scanner:
             partial(look_again, content, recipe=self._recipe, limits=self._limits, reader=self._isolation)
             for content in contents
         ]
+
+    def _recalled_fingerprint(self, sha256: HashValue) -> Fingerprint | None:
+        known = None if self._memory is None else self._memory.recall(sha256, recipe=self._recipe.id)
+        return None if known is None else known.fingerprint
 
     def _see(self, content: Content) -> Remembered:
         """The fingerprint, remembered or made: a re-upload costs one digest."""
