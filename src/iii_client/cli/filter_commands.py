@@ -184,11 +184,20 @@ def status(json: JsonOption = False) -> None:
 
 @app.command()
 def verify(json: JsonOption = False) -> None:
-    """Check the installed bytes against their signed digests. Exit 4 when they differ."""
+    """Check the installed bytes against what the keys of the pinned root signed. Exit 4 when they differ."""
     from iii_client.updates import FilterStore
+    from iii_client.updates.proof import check_proof
+    from iii_client.updates.updater import read_root
 
-    store = FilterStore(Config.from_env().state_dir)
+    config = Config.from_env()
+    store = FilterStore(config.state_dir)
     release = store.verify()
+    check_proof(
+        release,
+        store.proof_file(release),
+        root=read_root(config.filter.root),
+        metadata_dir=store.metadata_dir,
+    )
     if json:
         print_json_line({"release": str(release.id), "verified": True, "size_bytes": _all_bytes(release)})
     else:

@@ -65,7 +65,11 @@ def check_order(
         # A host that fetches no near segments, or fetched none before, has a part of the same.
         or (offered.near and installed.near and offered.near != installed.near)
     ):
-        raise GateError(f"the repository offers other bytes as release {installed.id}", hint=_STAYS)
+        raise GateError(
+            f"the repository offers other bytes as release {installed.id}",
+            hint="The filter in use stays. Run: iii-client filter verify. If that is content, tell the "
+            "publisher of the filter; if not, it says what to do.",
+        )
     known = {segment.name: segment.sha256 for segment in installed.near}
     for segment in offered.near:
         # Two builds of one segment side by side would disclose its hashes to whoever has both.

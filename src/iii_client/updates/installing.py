@@ -23,6 +23,7 @@ from iii_client.updates.gates import check_bundle, check_segment, check_superset
 from iii_client.updates.growth import DAY, Allowance, recent
 from iii_client.updates.holding import HeldBecause, Hold
 from iii_client.updates.negatives import check_negatives
+from iii_client.updates.proof import proof_of
 from iii_client.updates.store import FilterStore
 from iii_client.updates.trust import TrustedBase
 
@@ -96,7 +97,9 @@ class Installer:
             check_superset(installed, file)
         self._judge_negatives(release, exact, installed, now)
         self._store.reached("bundle judged")
-        self._store.install(file, release, growth=allowance.rows, checked_at=now)
+        self._store.install(
+            file, release, growth=allowance.rows, checked_at=now, proof=proof_of(self._store.metadata_dir)
+        )
         self._end_hold(release)
         logger.info("installed filter release %s", release.id)
         return release

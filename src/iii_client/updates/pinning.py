@@ -29,7 +29,7 @@ def check_pinned_root(metadata_dir: Path, root: bytes) -> None:
         return
     # The root that was pinned, and the newest one that was reached from it.
     known = [parse_root(path.read_bytes()) for path in (kept, metadata_dir / "root.json") if path.exists()]
-    if not any(_vouches(one, offered) or _vouches(offered, one) for one in known):
+    if not any(vouches(one, offered) or vouches(offered, one) for one in known):
         raise ConfigurationError(
             "the state directory holds the filter of another trust root",
             hint="If III_FILTER_ROOT is wrong, correct it. To move to another repository, remove the "
@@ -44,7 +44,8 @@ def bind_pinned_root(metadata_dir: Path, root: bytes) -> None:
         replace_durably(kept, root)
 
 
-def _vouches(older: Metadata[Root], newer: Metadata[Root]) -> bool:
+def vouches(older: Metadata[Root], newer: Metadata[Root]) -> bool:
+    """Whether enough keys of the one signed the other."""
     try:
         older.signed.verify_delegate(Root.type, newer.signed_bytes, newer.signatures)
     except (RepositoryError, ValueError):

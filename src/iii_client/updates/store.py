@@ -4,7 +4,8 @@
     metadata/        what TUF has seen (the rollback defence) and whose pinned root it hangs on
     downloads/       a file on its way, resumable
     releases/        <epoch>.<sequence>-<sha256, 16 digits>.bundle: exact sections, never rewritten; and
-                     .json beside it: the pointer as it was when that release was installed
+                     .json beside it: the pointer as it was when that release was installed; .proof: what
+                     was signed about it
     near/            <convention>-<n>-<sha256, 16 digits>.near: near segments, shared by releases
     current          the pointer, JSON, replaced atomically
 
@@ -184,7 +185,8 @@ class FilterStore:
         raise NoFilterError("a file of the installed filter is missing", hint=_UPDATE_HINT)
 
     def verify(self) -> Release:
-        """Check the installed bytes against the signed digests; reads all files.
+        """Check the installed bytes against the digests of the pointer; reads all files. That the pointer
+        says what was signed is for `proof.check_proof`.
 
         Raises:
             NoFilterError: none is installed, or a file is missing.
@@ -220,6 +222,7 @@ class FilterStore:
         *,
         growth: Iterable[Growth] = (),
         checked_at: datetime | None = None,
+        proof: bytes = b"",
     ) -> None:
         """Make a verified bundle, and the near segments that lie here, the current release. Call under the
         lock.
@@ -229,6 +232,7 @@ class FilterStore:
             release: what it is.
             growth: what deltas added within the last day.
             checked_at: the present time.
+            proof: what was signed about it, see `proof.py`.
 
         Raises:
             OSError: it could not be written; the release in use stays.
@@ -239,19 +243,29 @@ class FilterStore:
         install_durably(temporary, self._releases / name)
         self.reached("bundle installed")
         replace_durably(self._described(name), pointer)
+        if proof:
+            replace_durably(self.proof_file(release), proof)
         self.reached("bundle described")
         replace_durably(self._current, pointer)
         self.reached("pointer replaced")
         self._prune(current=name, before=before)
         self.reached("older releases removed")
 
-    def confirm(self, release: Release, *, checked_at: datetime) -> None:
+    def confirm(self, release: Release, *, checked_at: datetime, proof: bytes = b"") -> None:
         """Note newer signing times of the release that is installed already. Call under the lock."""
+        file = self.proof_file(release)
+        # Rarely another one: a role is signed for a new term, or its key was replaced.
+        if proof and not (file.exists() and file.read_bytes() == proof):
+            replace_durably(file, proof)
         replace_durably(self._current, pointer_to_bytes(release, self.growth(), checked_at=checked_at))
 
     def bundle_file(self, release: Release) -> Path:
         """Where the bundle of a release lies, or would lie. Never write to it: readers have it mapped."""
         return self._releases / file_name(release)
+
+    def proof_file(self, release: Release) -> Path:
+        """Where the proof of a release lies, or would lie."""
+        return self.bundle_file(release).with_suffix(".proof")
 
     def has_bundle(self, release: Release) -> bool:
         """Whether the bundle of a release lies here, byte for byte; reads all of it."""
@@ -337,6 +351,7 @@ class FilterStore:
             if path.name not in kept:
                 path.unlink(missing_ok=True)
                 self._described(path.name).unlink(missing_ok=True)
+                path.with_suffix(".proof").unlink(missing_ok=True)
         left = [self._described_release(path.name) for path in self._bundles()]
         needed = {self.near_file(segment) for release in left if release for segment in release.near}
         for path in self._near.iterdir():

@@ -34,6 +34,7 @@ from iii_client.updates.holding import check_hold
 from iii_client.updates.installing import Installer, release_of, stops
 from iii_client.updates.negatives import RecentNegatives
 from iii_client.updates.pinning import bind_pinned_root, check_pinned_root
+from iii_client.updates.proof import proof_of
 from iii_client.updates.schedule import Random, after_failure, after_success, read_schedule, write_schedule
 from iii_client.updates.store import LOCK_TIMEOUT_S, FilterStore, Reached
 from iii_client.updates.trust import MAX_ROOT_BYTES, TrustedRepository
@@ -211,7 +212,11 @@ class Updater:
         elif before:
             # What an update left that was killed when it had just installed.
             downloads.forget_all_but(())
-            self.store.confirm(replace(offered, sections=before.sections), checked_at=self._clock())
+            self.store.confirm(
+                replace(offered, sections=before.sections),
+                checked_at=self._clock(),
+                proof=proof_of(self.store.metadata_dir),
+            )
         report = UpdateReport(
             release=offered.id,
             previous=before.id if before else NO_RELEASE,

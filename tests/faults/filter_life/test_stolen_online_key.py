@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from securesystemslib.signer import CryptoSigner
 from tuf.api.metadata import TargetFile
 
 from iii_client import errors
@@ -147,3 +148,23 @@ def test_deltas_made_anew_after_damage_are_allowed_what_the_epoch_is(settled: Ho
     file.write_bytes(content)
     assert settled.update() == "1.19"
     assert settled.installed() == "1.19"
+
+
+def test_a_rotation_and_a_base_end_it_however_far_the_thief_went_ahead(settled: Host) -> None:
+    """He signs versions far ahead, so that true ones look old, and deltas that hosts install. Root names
+    other keys, and the next base takes his additions out again; deltas alone would not."""
+    forge = settled.forge
+    true, bundle = dict(forge.versions), forge.bundle
+    forge.versions.update(delta=10_000, snapshot=10_000, timestamp=1 << 40)
+    forge.publish_delta("his own")
+    assert settled.update() == "1.2"
+    # The targets' versions are none of his.
+    forge.versions, forge.bundle = true | {"targets": forge.versions["targets"]}, bundle
+    del forge.deltas["delta/1/000002.delta"]
+    forge.keys.online, forge.keys.delta = CryptoSigner.generate_ed25519(), CryptoSigner.generate_ed25519()
+    forge.sign_root()
+    forge.sign()
+    settled.refuses(errors.RollbackError, "leaves out deltas")
+    forge.publish_base("a", "b", "c", epoch=2)
+    assert settled.update() == "2.0"
+    assert settled.finds("a", "c", "his own") == [True, True, False]
