@@ -151,7 +151,7 @@ class Quarantine:
             The address that it was written to.
 
         Raises:
-            AlreadyThereError: there is a file; it was left as it is, and the other one is still held.
+            AlreadyThereError: there is another file; it was left as it is, and the other one is still held.
             RecordError: it is not held, under legal hold, damaged, has no origin, or cannot be written; or a
                 link is on the way to its origin now.
         """
@@ -166,7 +166,7 @@ class Quarantine:
                 "a link has come to be on the way to where the file came from",
                 hint="Look who made it, then name the place with --to.",
             )
-        if held.state is HeldState.HELD and places.exists(target):
+        if held.state is HeldState.HELD and places.exists(target) and not _is_there(target, held):
             raise AlreadyThereError("there is a file at that address already", hint="Name another with --to.")
         with self._store.transaction() as tx:
             self._audit(tx, "restore", held, by)
@@ -390,3 +390,14 @@ class Quarantine:
         """First in its transaction: the log's row is the lock that orders transactions on PostgreSQL."""
         body = {"held": held.id, "encounter": held.encounter_id, **(by.named if by else {})}
         append_audit(tx, f"quarantine_{kind}", body, now=self._clock())
+
+
+def _is_there(address: str, held: Held) -> bool:
+    """Whether the very file is back already: two that scanned at once may each have held it."""
+    path = places.local_path(address)
+    if path is not None and not path.is_file():
+        return False  # a pipe that an uploader put there would never end
+    try:
+        return digest_at(address) == held.sha256
+    except RecordError:  # a folder, a broken link, a file that nobody may read
+        return False

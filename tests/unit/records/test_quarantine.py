@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -151,6 +152,18 @@ def test_a_restored_file_is_what_it_was_and_where_it_was(
         quarantine.restore(held.id, by=ALICE)
 
 
+def test_a_file_that_two_have_held_comes_back_once_and_neither_stays(
+    quarantine: Quarantine, record: Record, upload: Path, place: str
+) -> None:
+    first = hold(quarantine, record, upload)
+    upload.write_bytes(PICTURE)
+    second = hold(quarantine, record, upload)
+    for held in (first, second):
+        quarantine.release(held.encounter_id, by="late answer")
+    assert upload.read_bytes() == PICTURE
+    assert places.names(place) == ()
+
+
 def test_a_restore_never_overwrites(quarantine: Quarantine, record: Record, upload: Path) -> None:
     held = hold(quarantine, record, upload)
     upload.write_bytes(b"another file came to be there")
@@ -159,6 +172,13 @@ def test_a_restore_never_overwrites(quarantine: Quarantine, record: Record, uplo
     assert "--to" in caught.value.hint
     assert upload.read_bytes() == b"another file came to be there"
     assert quarantine.find(held.id)[0].state is HeldState.HELD
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(quarantine: Quarantine, record: Record, upload: Path) -> None:
+    held = hold(quarantine, record, upload)
+    os.mkfifo(upload)
+    with pytest.raises(AlreadyThereError):
+        quarantine.restore(held.id, by=ALICE)
 
 
 def test_a_folder_that_became_a_link_is_not_followed(
