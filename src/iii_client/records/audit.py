@@ -9,6 +9,7 @@ import json
 from collections.abc import Mapping
 from datetime import datetime
 
+from iii_client.errors import RecordError
 from iii_client.records.store import Transaction, as_text
 
 Detail = str | int | float | bool | None
@@ -22,9 +23,18 @@ def append_audit(tx: Transaction, kind: str, body: Mapping[str, Detail], *, now:
         kind: what happened, e.g. `decision`.
         body: plain values, no hashes, no names of files or uploaders.
         now: aware.
+
+    Raises:
+        RecordError: the log cannot be gone on with.
     """
     # Taking the row's lock first gives concurrent writers an order on PostgreSQL; SQLite has one anyway.
-    ((seq, previous),) = tx.query("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, digest")
+    heads = tx.query("UPDATE audit_head SET seq = seq + 1 WHERE id = 1 RETURNING seq, digest")
+    if not heads:
+        raise RecordError(
+            "the head of the audit log is gone: somebody changed the database",
+            hint="Keep a copy of it as it is, then: iii-client audit verify.",
+        )
+    ((seq, previous),) = heads
     at, text = as_text(now), json.dumps(body, sort_keys=True, separators=(",", ":"))
     digest = entry_digest(previous=previous, seq=seq, at=at, kind=kind, body=text)
     tx.insert(

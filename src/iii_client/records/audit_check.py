@@ -59,7 +59,9 @@ class AuditReport:
 def audit_head(store: Store) -> AuditHead:
     """Where the log ends now."""
     with store.reading() as tx:
-        ((seq, digest),) = tx.query("SELECT seq, digest FROM audit_head WHERE id = 1")
+        heads = tx.query("SELECT seq, digest FROM audit_head WHERE id = 1")
+    # Somebody who deleted it wants an empty log: its entries, if there are any, will speak against that.
+    seq, digest = heads[0] if heads else (0, "")
     return AuditHead(seq=int(seq), digest=digest)
 
 
@@ -93,11 +95,10 @@ def verify_audit(store: Store, *, exported: Sequence[AuditHead] = ()) -> AuditRe
     if max(kept, default=0) > seq:
         return broken(seq + 1, "the log ends before an exported head: entries were cut off")
     with store.reading() as tx:
-        if (seq_now := tx.query("SELECT max(seq) FROM audit")[0][0] or 0) > head.seq:
-            # Written since the walk began, or behind the head's back?
-            ((head_now,),) = tx.query("SELECT seq FROM audit_head WHERE id = 1")
-            if seq_now != head_now:
-                return broken(head.seq + 1, "there is an entry after the log's head")
+        seq_now = tx.query("SELECT max(seq) FROM audit")[0][0] or 0
+        # Written since the walk began, or behind the head's back?
+        if seq_now > head.seq and [(seq_now,)] != tx.query("SELECT seq FROM audit_head WHERE id = 1"):
+            return broken(head.seq + 1, "there is an entry after the log's head")
     return AuditReport(entries=seq, head=head)
 
 

@@ -248,3 +248,12 @@ def test_the_recipe_in_the_documentation_verifies_an_export(store: Store, record
     head = audit_head(store)
     assert check(export).stdout == f"{head.seq} {head.digest}\n"
     assert "entry 1" in check(export.replace('"block"', '"allow"', 1)).stderr
+
+
+def test_a_log_without_its_head_is_broken_and_takes_no_entry(store: Store) -> None:
+    with store.transaction() as tx:
+        append_audit(tx, "decision", {}, now=NOON)
+        tx.execute("DELETE FROM audit_head")
+    assert verify_audit(store).broken_at == 1
+    with pytest.raises(RecordError, match="head"), store.transaction() as tx:
+        append_audit(tx, "decision", {}, now=NOON)
