@@ -56,7 +56,10 @@ class Format(StrEnum):
 def start(
     urls: Annotated[
         list[str],
-        typer.Argument(metavar="URL…", help="Folders, files, s3://…, sftp://…, or list:FILE of such names."),
+        typer.Argument(
+            metavar="URL…",
+            help="Folders, files, s3://…, sftp://…, list:FILE of such names, s3-inventory:FILE.",
+        ),
     ],
     job: Annotated[str, typer.Option("--job", metavar="NAME", help="By this name it is resumed.")] = "",
     include: Annotated[list[str] | None, typer.Option(help="Only items whose name fits the glob.")] = None,

@@ -3,6 +3,7 @@
     /srv/uploads                every file below a folder, or one file
     s3://bucket/prefix, sftp:…  whatever fsspec can list
     list:/path/names.txt        one path or address a line
+    s3-inventory:/path/manifest.json
 
 Promises: streaming, one folder's names in memory at most; the same order at every listing, so that a cursor
 is enough to go on; links to folders are not followed; what cannot be listed is an item of its own, so that
@@ -23,11 +24,13 @@ from urllib.parse import urlsplit
 from iii_client.errors import ConfigurationError
 from iii_client.rescan import s3
 from iii_client.rescan.entries import Entry, patiently
+from iii_client.rescan.s3_inventory import S3Inventory
 
 #: A line of a file list that is longer is no path and no address.
 MAX_LINE_BYTES = 8192
 
 _LIST = "list:"
+_S3_INVENTORY = "s3-inventory:"
 
 
 class Inventory(Protocol):
@@ -47,8 +50,9 @@ def normal_root(address: str) -> str:
     if not address:
         # Path("") is the working directory: an unset variable in a script must not scan that.
         raise ConfigurationError("an empty address was given", hint="Is a variable of your script unset?")
-    if address.startswith(_LIST):
-        return _LIST + _existing(address.removeprefix(_LIST))
+    for prefix in (_LIST, _S3_INVENTORY):
+        if address.startswith(prefix):
+            return prefix + _existing(address.removeprefix(prefix))
     if "://" not in address:
         return _existing(address)
     if urlsplit(address).password is not None:
@@ -84,6 +88,8 @@ def open_inventory(root: str) -> Inventory:
     """
     if root.startswith(_LIST):
         return _FileList(Path(root.removeprefix(_LIST)))
+    if root.startswith(_S3_INVENTORY):
+        return S3Inventory(Path(root.removeprefix(_S3_INVENTORY)))
     if "://" not in root:
         return _Tree(_LocalFolders(root))
     fs, path = _filesystem(root)
@@ -94,6 +100,8 @@ def reference_of(root: str, key: str) -> str:
     """Where an application finds an item again."""
     if root.startswith(_LIST):
         return key
+    if root.startswith(_S3_INVENTORY):
+        return f"s3://{key}"
     return f"{root.rstrip('/')}/{key}" if key else root
 
 
@@ -105,6 +113,9 @@ def opener_of(root: str) -> Callable[[str, int], Callable[[], BinaryIO] | Path]:
     """
     if root.startswith(_LIST):
         return lambda key, _: _open_address(key) if "://" in key else Path(key)
+    if root.startswith(_S3_INVENTORY):
+        fs, _ = _filesystem("s3://")
+        return lambda key, size: s3.opener(fs, key, size)
     if "://" not in root:
         return lambda key, _: Path(reference_of(root, key))
     fs, path = _filesystem(root)

@@ -1,5 +1,8 @@
 """Listings: everything once, in an order that a cursor can go on in, whatever names strangers chose."""
 
+import csv
+import gzip
+import json
 import os
 import string
 from pathlib import Path
@@ -152,3 +155,65 @@ def test_globs_choose() -> None:
         False,
         False,
     ]
+
+
+def s3_inventory(folder: Path, schema: str, files: list[list[list[str]]]) -> str:
+    (folder / "data").mkdir(parents=True)
+    for number, rows in enumerate(files):
+        with gzip.open(folder / "data" / f"{number}.csv.gz", "wt", newline="") as file:
+            csv.writer(file, quoting=csv.QUOTE_ALL).writerows(rows)
+    manifest = folder / "manifest.json"
+    named = [{"key": f"inventory/data/{number}.csv.gz"} for number in range(len(files))]
+    manifest.write_text(json.dumps({"fileFormat": "CSV", "fileSchema": schema, "files": named}))
+    return normal_root(f"s3-inventory:{manifest}")
+
+
+def test_an_s3_inventory_goes_on_behind_any_of_its_objects(tmp_path: Path) -> None:
+    root = s3_inventory(
+        tmp_path / "i",
+        "Bucket, Key, VersionId, IsLatest, IsDeleteMarker, Size, ETag",
+        [
+            [["b", "a%2Fodd+name%0A.jpg", "1", "true", "false", "7", "e1"]],
+            [
+                ["b", "old.jpg", "1", "false", "false", "7", "e2"],
+                ["b", "gone.jpg", "1", "true", "true", "", ""],
+                ["b", "c.jpg", "1", "true", "false", "9", "e3"],
+            ],
+            [],
+            [["b", "d.jpg", "1", "true", "false", "0", "e4"]],
+        ],
+    )
+    whole = list(open_inventory(root).entries(""))
+    assert [(e.key, e.token) for e in whole] == [
+        ("b/a/odd name\n.jpg", "e1"),
+        ("b/c.jpg", "e3"),
+        ("b/d.jpg", "e4"),
+    ]
+    for number, entry in enumerate(whole):
+        assert list(open_inventory(root).entries(entry.cursor)) == whole[number + 1 :]
+    assert reference_of(root, whole[1].key) == "s3://b/c.jpg"
+
+
+@pytest.mark.parametrize(
+    ("schema", "rows"),
+    [
+        ("Bucket, Key", [["b", "a", "surplus"]]),
+        ("Bucket, Size", [["b", "1"]]),
+        ("Bucket, Key, Size", [["b", "a", "x"]]),
+    ],
+)
+def test_an_inventory_that_is_not_as_declared_is_refused(
+    schema: str, rows: list[list[str]], tmp_path: Path
+) -> None:
+    root = s3_inventory(tmp_path / "i", schema, [rows])
+    with pytest.raises(ConfigurationError):
+        list(open_inventory(root).entries(""))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"[]", b'{"fileFormat": "Parquet"}', b'{"fileFormat": "CSV"}', b"\xff"]
+)
+def test_a_manifest_that_is_none_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_bytes(content)
+    with pytest.raises(ConfigurationError):
+        list(open_inventory(f"s3-inventory:{tmp_path}/manifest.json").entries(""))
