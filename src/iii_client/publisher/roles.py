@@ -313,13 +313,17 @@ class Roles:
     def _sign_online(self) -> None:
         """Snapshot and timestamp. The timestamp is written last: until then no client sees anything."""
         signers = self._signers(Job.SNAPSHOT, self._root.signed.roles["snapshot"])
-        self._snapshot.signed.meta = {
+        # Made anew but for the version: these two are read back whoever signed them (a rotation leaves them
+        # with the old key's), and a field that somebody wrote into the folder must not be signed.
+        meta = {
             "targets.json": self._meta_file("targets", self._targets),
             f"{DELTA_ROLE}.json": self._meta_file(DELTA_ROLE, self._delta),
         }
+        self._snapshot = _anew(Snapshot(meta=meta), self._snapshot)
         self._sign(self._snapshot, signers, ONLINE_LIFETIME)
         self._write("snapshot", self._snapshot)
-        self._timestamp.signed.snapshot_meta = self._meta_file("snapshot", self._snapshot)
+        newest = self._meta_file("snapshot", self._snapshot)
+        self._timestamp = _anew(Timestamp(snapshot_meta=newest), self._timestamp)
         self._sign(self._timestamp, signers, ONLINE_LIFETIME)
         replace_durably(self._dir / "timestamp.json", self._timestamp.to_bytes(), mode=0o644)
         for name, metadata in (
@@ -367,6 +371,11 @@ class Roles:
         return MetaFile(
             version=version, length=len(content), hashes={"sha256": hashlib.sha256(content).hexdigest()}
         )
+
+
+def _anew(signed: T, before: Metadata[T]) -> Metadata[T]:
+    signed.version = before.signed.version
+    return Metadata(signed)
 
 
 def _unsigned(signed: T) -> Metadata[T]:

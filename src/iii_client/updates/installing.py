@@ -12,7 +12,7 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
-from iii_client.errors import GateError, HeldReleaseError
+from iii_client.errors import AuthenticationError, GateError, HeldReleaseError
 from iii_client.filters import Clock, ExactSections, open_bundle
 from iii_client.filters.bundle import BloomHeader
 from iii_client.filters.delta import Delta
@@ -186,7 +186,16 @@ class Installer:
                 logger.warning("%s is a practice segment of %d hashes, for tests only", info.name, info.count)
             if self._store.has_near(info):
                 continue
-            file = self._downloads.fetch(segment.file)
+            try:
+                file = self._downloads.fetch(segment.file)
+            except AuthenticationError as error:
+                # The metadata came with the same login, so it is hardly a wrong one: it opens less.
+                raise AuthenticationError(
+                    "the repository refused access to the near segments",
+                    hint="If this login opens exact sections alone, set III_FILTER_NEAR=false: then identical "
+                    "files are found, and no near copies. If not, ask the publisher whether it was revoked. "
+                    "The filter in use stays.",
+                ) from error
             check_segment(file, segment.signed)
             self._store.reached("segment judged")
             self._store.install_near(file, info)

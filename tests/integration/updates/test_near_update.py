@@ -378,7 +378,11 @@ WAY: dict[str, tuple[Fault, type[IIIError], str]] = {
     "swapped": (on_segments(swapped), errors.LengthOrHashError, "signed bytes"),
     "endless": (on_segments(endless), errors.ResponseTooLargeError, "at most"),
     "missing": (on_segments(lambda h, _: h.answer(404, b"")), errors.ServiceError, "404"),
-    "refused": (on_segments(lambda h, _: h.answer(403, b"")), errors.AuthenticationError, "revoked"),
+    "refused": (
+        on_segments(lambda h, _: h.answer(403, b"")),
+        errors.AuthenticationError,
+        "III_FILTER_NEAR=false",
+    ),
 }
 
 

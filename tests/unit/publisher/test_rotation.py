@@ -3,6 +3,7 @@
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tuf.api.exceptions import RepositoryError
@@ -189,6 +190,21 @@ def test_metadata_that_somebody_put_into_the_folder_is_never_signed(world: World
     world.repository.rotate()
     world.repository.publish([], base=True)
     assert world.repository.status().visible
+
+
+@pytest.mark.parametrize("name", ["timestamp.json", "2.snapshot.json"])
+def test_a_field_that_somebody_put_into_the_online_metadata_is_never_signed(world: World, name: str) -> None:
+    """Hosts keep a wait of up to a day that the timestamp asks for: nobody but the publisher may ask."""
+    path = world.metadata / name
+    metadata: Metadata[Any] = Metadata.from_bytes(path.read_bytes())
+    metadata.signed.unrecognized_fields["minimum_wait_s"] = 86_400
+    path.write_bytes(metadata.to_bytes())
+    world.now += timedelta(hours=2)
+    world.repository.refresh()
+    assert world.repository.status().visible
+    newest = world.repository.status().roles["snapshot"][0]
+    for signed in (world.metadata / "timestamp.json", world.metadata / f"{newest}.snapshot.json"):
+        assert b"minimum_wait_s" not in signed.read_bytes()
 
 
 @pytest.mark.parametrize(
