@@ -192,8 +192,8 @@ class Installer:
                 # The metadata came with the same login, so it is hardly a wrong one: it opens less.
                 raise AuthenticationError(
                     "the repository refused access to the near segments",
-                    hint="If this login opens exact sections alone, set III_FILTER_NEAR=false: then identical "
-                    "files are found, and no near copies. If not, ask the publisher whether it was revoked. "
+                    hint="If this login opens exact sections alone, set III_FILTER_NEAR=false: identical "
+                    "files are found then, no near copies. Else ask the publisher whether it was revoked. "
                     "The filter in use stays.",
                 ) from error
             check_segment(file, segment.signed)
