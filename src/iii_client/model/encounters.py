@@ -1,6 +1,6 @@
 """Verdicts and decisions about one item, and the circumstances they were made in."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from iii_client.model.hashes import Fingerprint
@@ -28,9 +28,9 @@ class UploadContext:
     """
 
     route: str = ""
-    uploader: str = ""
-    place: str = ""
-    reference: str = ""
+    uploader: str = field(default="", repr=False)
+    place: str = field(default="", repr=False)
+    reference: str = field(default="", repr=False)
     stored: bool = False
 
 

@@ -1,6 +1,6 @@
 """What the application is told afterwards: late answers and alarms. No hash is ever in them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, ClassVar
@@ -39,7 +39,7 @@ class LateAnswer:
 
     encounter_id: str
     case_reference: str
-    reference: str
+    reference: str = field(repr=False)
     outcome: Outcome
     action: Action
     ruled: Action

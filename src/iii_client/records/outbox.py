@@ -11,7 +11,7 @@ one transaction with everything that follows from it.
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
@@ -60,7 +60,7 @@ class Waiting:
     item: Item
     encounter_id: str
     case_reference: str
-    reference: str
+    reference: str = field(repr=False)
     previous_action: Action
     guard: str
     created_at: datetime

@@ -1,7 +1,7 @@
 """What is in the outbox: rows and counts for people, doctor and metrics. Reads only."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from iii_client.records.outbox import OutboxState
@@ -29,7 +29,7 @@ class OutboxRow:
     encounter_id: str
     case_reference: str
     route: str
-    reference: str
+    reference: str = field(repr=False)
     state: str
     action: str
     created_at: datetime

@@ -1,5 +1,7 @@
 """The vocabulary keeps its promises: widths, masked reprs, no truth values, order of gravity."""
 
+from datetime import UTC, datetime
+
 import pytest
 
 from iii_client.model import (
@@ -7,8 +9,10 @@ from iii_client.model import (
     Action,
     Algorithm,
     HashValue,
+    LateAnswer,
     Outcome,
     ReleaseId,
+    UploadContext,
     hamming_distance,
 )
 
@@ -32,6 +36,25 @@ def test_a_repr_never_shows_a_whole_hash() -> None:
     value = HashValue(algorithm=Algorithm.SHA256, value=bytes(range(32)))
     assert value.hex not in repr(value)
     assert value.hex[:8] in repr(value)
+
+
+def test_a_repr_names_neither_the_uploader_nor_the_file() -> None:
+    """It ends up in an error tracker, with the local variables of a traceback."""
+    context = UploadContext(route="avatar", uploader="bob@example.org", place="b/7", reference="holiday.jpg")
+    assert repr(context) == "UploadContext(route='avatar', stored=False)"
+    answer = LateAnswer(
+        encounter_id="e",
+        case_reference="c",
+        reference="holiday.jpg",
+        outcome=Outcome.NO_MATCH,
+        action=Action.ALLOW,
+        ruled=Action.ALLOW,
+        previous_action=Action.QUARANTINE,
+        rule="no_match",
+        reasons=(),
+        at=datetime(2026, 11, 24, tzinfo=UTC),
+    )
+    assert "holiday" not in repr(answer)
 
 
 def test_distance_counts_differing_bits() -> None:
