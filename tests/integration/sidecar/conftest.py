@@ -27,6 +27,7 @@ class Sidecar:
     process: "subprocess.Popen[str]"
     folder: Path
     log: Path
+    listening: list[dict[str, str]]
 
     @property
     def clamd(self) -> str:
@@ -74,8 +75,8 @@ def start_sidecar(iii_practice_service: Sandbox) -> StartSidecar:
             assert process.stdout is not None
             line = process.stdout.readline()
             assert line, log.read_text(encoding="utf-8")
-            assert json.loads(line)["listening"]
-            yield Sidecar(process=process, folder=folder, log=log)
+            listening = json.loads(line)["listening"]
+            yield Sidecar(process=process, folder=folder, log=log, listening=listening)
         finally:
             process.terminate()
             process.wait(STOP_S)

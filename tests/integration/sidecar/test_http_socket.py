@@ -77,7 +77,8 @@ def test_a_form_without_a_file_with_an_empty_one_and_with_two(client: httpx.Clie
         "unscannable",
         False,
     )
-    assert client.post("/scan", content=b"").json()["outcome"] == "unscannable"
+    reply = client.post("/scan", content=b"")
+    assert (reply.status_code, reply.json()["error"]) == (400, "no_file")
     two = [("file", picture.as_upload()), ("file", picture.as_upload())]
     reply = client.post("/scan", files=two)
     assert (reply.status_code, reply.json()["error"]) == (400, "too_many_files")
@@ -159,7 +160,7 @@ def test_digests_find_what_is_listed_and_never_call_a_picture_clean(client: http
     items = [
         item(known_picture().data),
         item(innocent_picture().data, size_bytes=len(innocent_picture().data)),
-        item(b"a letter", is_picture=False),
+        item(b"a letter", is_picture=False, size_bytes=8.0),
     ]
     reply = client.post("/fingerprints", json={"items": items})
     assert [(one["action"], one["outcome"]) for one in reply.json()["items"]] == [
@@ -187,7 +188,7 @@ def test_pict_rs_looks_at_the_status_alone(client: httpx.Client) -> None:
         client.post("/pict-rs", content=picture.data, headers={"Content-Type": "image/png"}).status_code
         for picture in (innocent_picture(), known_picture(), near_copy())
     ]
-    assert codes == [200, 422, 503]
+    assert codes == [200, 422, 422]
 
 
 def test_what_operators_ask(client: httpx.Client) -> None:

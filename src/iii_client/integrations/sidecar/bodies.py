@@ -73,6 +73,8 @@ async def take(request: Request, spool: BinaryIO, *, max_bytes: int, patience: P
         else:
             async for part in _body(request, max_bytes, patience):
                 spool.write(part)
+            if not spool.tell():
+                raise BodyError(400, "no_file", "the request has no body")
     spool.seek(0)
     return upload
 

@@ -47,6 +47,8 @@ def _fingerprint(item: Any) -> Fingerprint:
     size, is_picture = item.get("size_bytes", 0), item.get("is_picture", True)
     if not digests:
         raise HashItemsError("an item has at least one digest")
+    if isinstance(size, float) and size.is_integer():
+        size = int(size)  # to JSON 1.0 is an integer
     if type(size) is not int or not 0 <= size <= _MAX_SIZE_BYTES:
         raise HashItemsError("size_bytes is a whole number from 0")
     if type(is_picture) is not bool:

@@ -3,7 +3,7 @@
 | the policy orders | `POST /scan` | `POST /pict-rs` |
 |---|---|---|
 | ALLOW | 200, `"allowed": true` | 200 |
-| QUARANTINE | 200, `"allowed": false, "action": "quarantine"` | 503: refused for now |
+| QUARANTINE | 200, `"allowed": false, "action": "quarantine"` | 422 |
 | BLOCK | 200, `"allowed": false, "action": "block"` | 422 |
 
 Promises: what was not decided is never a 200; a reply carries no distance, source or category, and its
@@ -32,7 +32,7 @@ from iii_client.integrations.sidecar.hash_items import MAX_BODY_BYTES, HashItems
 from iii_client.integrations.sidecar.openapi import OPENAPI
 from iii_client.integrations.sidecar.tenants import Pace, Tenant, tenant_of
 from iii_client.metrics import as_text, gather
-from iii_client.model import Action, Decision, Freshness, UploadContext
+from iii_client.model import Decision, Freshness, UploadContext
 from iii_client.protocols import FilterSource
 from iii_client.scanner import Scanner
 
@@ -117,11 +117,10 @@ class _Site:
     async def pict_rs(self, request: Request, tenant: str) -> Response:
         """pict-rs's external validation: a status is all that it looks at."""
         decision = await self._decide(request, tenant)
-        if decision.action is Action.ALLOW:
+        if decision.allowed:
             return PlainTextResponse("ok")
         message = rejection_text(decision.case_reference, self._rules.config.contact)
-        status = REJECTED_STATUS if decision.action is Action.BLOCK else 503
-        return PlainTextResponse(message, status_code=status)
+        return PlainTextResponse(message, status_code=REJECTED_STATUS)
 
     async def fingerprints(self, request: Request, tenant: str) -> Response:
         body = await read_small(request, max_bytes=MAX_BODY_BYTES, patience=self._rules.patience)

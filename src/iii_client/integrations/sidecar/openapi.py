@@ -3,6 +3,7 @@
 from typing import Any
 
 from iii_client import __version__
+from iii_client.integrations.sidecar.bodies import MAX_FIELDS
 from iii_client.integrations.sidecar.hash_items import MAX_ITEMS
 
 _TEXT = {"type": "string"}
@@ -71,11 +72,15 @@ def _upload(fields: tuple[str, ...]) -> dict[str, Any]:
     form = {
         "type": "object",
         "required": ["file"],
+        "maxProperties": MAX_FIELDS + 1,
         "properties": {"file": _FILE, **{name: {**_TEXT, "maxLength": 1000} for name in fields}},
     }
     return {
         "required": True,
-        "content": {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": _FILE}},
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/octet-stream": {"schema": {**_FILE, "minLength": 1}},
+        },
     }
 
 
@@ -153,5 +158,3 @@ OPENAPI: dict[str, Any] = {
         },
     },
 }
-# pict-rs is told in plain text that an upload is held, and in JSON that the queue is full.
-OPENAPI["paths"]["/pict-rs"]["post"]["responses"]["503"]["content"]["text/plain"] = {"schema": _TEXT}
