@@ -109,7 +109,7 @@ class StateRecorder:
             )
         add_if_unanswered(tx, decision, encounter_id=receipt.encounter_id, route=context.route, now=now)
         if decision.ruled is not Action.ALLOW:
-            append_audit(tx, "decision", _audited(decision, receipt), now=now)
+            append_audit(tx, "decision", _audited(decision, receipt, policy=self._policy), now=now)
         if decision.guard and counts:
             case = receipt.case_reference or receipt.encounter_id
             raise_hit_alarm(tx, decision.guard, case=case, now=now)
@@ -131,7 +131,7 @@ class StateRecorder:
         self._store.close()
 
 
-def _audited(decision: Decision, receipt: Receipt) -> dict[str, str]:
+def _audited(decision: Decision, receipt: Receipt, *, policy: str) -> dict[str, str | int]:
     return {
         "encounter": receipt.encounter_id,
         "outcome": decision.verdict.outcome.value,
@@ -139,6 +139,9 @@ def _audited(decision: Decision, receipt: Receipt) -> dict[str, str]:
         "action": decision.action.value,
         "mode": decision.mode.value,
         "rule": decision.rule,
+        "policy": policy,
+        "reasons": " ".join(decision.verdict.reasons),
+        "hashes_sent": decision.verdict.hashes_sent,
         "guard": decision.guard,
         "release": str(decision.verdict.release),
     }

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.outbox_items import unconfirmed
 
 from iii_client.errors import RecordError
 from iii_client.model import Action, Outcome, Receipt, UploadContext
-from iii_client.records import SqliteStore, Store
+from iii_client.records import SqliteStore, StateRecorder, Store
 from iii_client.records.audit import append_audit, entry_digest
 from iii_client.records.audit_check import (
     AuditHead,
@@ -26,6 +27,7 @@ from iii_client.records.audit_check import (
     verify_audit,
 )
 from iii_client.records.audit_export import COLUMNS, as_csv, export_entries
+from iii_client.records.pseudonyms import PseudonymKey
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 Record = Callable[..., Receipt]
@@ -257,3 +259,25 @@ def test_a_log_without_its_head_is_broken_and_takes_no_entry(store: Store) -> No
     assert verify_audit(store).broken_at == 1
     with pytest.raises(RecordError, match="head"), store.transaction() as tx:
         append_audit(tx, "decision", {}, now=NOON)
+
+
+def test_a_decision_is_logged_with_the_rule_the_policy_and_what_it_rests_on(tmp_path: Path) -> None:
+    store = SqliteStore(tmp_path / "other" / "state.db")
+    recorder = StateRecorder(store, key=PseudonymKey(tmp_path / "encounter.key"), policy="0123456789ab")
+    recorder.record(unconfirmed(1), UploadContext(uploader="bob", reference="holiday.jpg"))
+    with store.reading() as tx:
+        ((body,),) = tx.query("SELECT body FROM audit WHERE kind = 'decision'")
+    found = json.loads(body)
+    assert found.pop("encounter")
+    assert found == {
+        "action": "quarantine",
+        "guard": "",
+        "hashes_sent": 0,
+        "mode": "enforce",
+        "outcome": "unconfirmed",
+        "policy": "0123456789ab",
+        "reasons": "service_unreachable",
+        "release": "3.1",
+        "rule": "unconfirmed_no_answer",
+        "ruled": "quarantine",
+    }
