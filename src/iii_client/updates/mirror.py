@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from iii_client.config import FilterConfig
-from iii_client.errors import ConfigurationError
+from iii_client.errors import ConfigurationError, LengthOrHashError
 from iii_client.filters import Clock, utc_now
 from iii_client.model import ReleaseId
 from iii_client.updates.downloads import Downloads, Progress
@@ -29,6 +29,9 @@ from iii_client.updates.pinning import bind_pinned_root, check_pinned_root
 from iii_client.updates.trust import DELTA_ROLE, TrustedBase, TrustedFile, TrustedRepository
 
 LOCK_TIMEOUT_S = 660.0
+
+#: Superseded versions of metadata stay for hosts in the middle of a refresh: two days of hourly ones.
+KEPT_VERSIONS = 48
 
 #: Readable for a web server's group; the filter is to be treated as the list is.
 _FILE_MODE = 0o640
@@ -119,7 +122,7 @@ def _mirror(
     fetched = 0
     for file in files:
         place = public / "targets" / file.url.removeprefix(f"{config.url}/targets/")
-        if not place.exists():
+        if not _is_here(file, place):
             part = downloads.fetch(file)
             _make_folder(place.parent)
             part.chmod(_FILE_MODE)
@@ -131,6 +134,19 @@ def _mirror(
     return MirrorReport(release=release.id, files_fetched=fetched, bytes_fetched=fetcher.bytes_fetched)
 
 
+def _is_here(file: TrustedFile, place: Path) -> bool:
+    """Whether a file is served as signed. Reads all of it: nobody else would see that the disk damaged it."""
+    try:
+        with place.open("rb") as content:
+            file.verify(content)
+    except FileNotFoundError:
+        return False
+    except LengthOrHashError:
+        logger.warning("a file of the mirror is damaged and fetched anew")
+        return False
+    return True
+
+
 def _files_of(base: TrustedBase) -> Iterator[TrustedFile]:
     yield base.file
     yield from (segment.file for segment in base.segments)
@@ -140,6 +156,7 @@ def _files_of(base: TrustedBase) -> Iterator[TrustedFile]:
 def _publish_metadata(seen: Path, metadata: Path) -> None:
     """Roots, targets, deltas, snapshot, and the timestamp last: until then no host sees any of it."""
     _make_folder(metadata)
+    newest: dict[str, int] = {}
     history = sorted((seen / "root_history").glob("*.root.json"))
     others = [
         path for role in ("targets", DELTA_ROLE, "snapshot") if (path := seen / f"{role}.json").exists()
@@ -147,10 +164,19 @@ def _publish_metadata(seen: Path, metadata: Path) -> None:
     for path, role in (*((path, "root") for path in history), *((path, path.stem) for path in others)):
         content = path.read_bytes()
         # TUF has just verified it; only the version is read here.
-        place = metadata / f"{number(json.loads(content)['signed'], 'version', 1)}.{role}.json"
-        if not place.exists():
+        version = number(json.loads(content)["signed"], "version", 1)
+        place = metadata / f"{version}.{role}.json"
+        # By content: keys that were replaced may have signed another one under the same number.
+        if not (place.exists() and place.read_bytes() == content):
             replace_durably(place, content, mode=_FILE_MODE)
+        newest[role] = version
     replace_durably(metadata / "timestamp.json", (seen / "timestamp.json").read_bytes(), mode=_FILE_MODE)
+    for path in metadata.glob("*.*.json"):
+        text, role, _ = path.name.split(".", 2)
+        # Every root stays: a host walks the whole chain from the one that it pins.
+        kept = range(newest.get(role, 0) - KEPT_VERSIONS + 1, newest.get(role, 0) + 1)
+        if role in newest and role != "root" and text.isdecimal() and int(text) not in kept:
+            path.unlink(missing_ok=True)
 
 
 def _forget_others(targets: Path, wanted: Iterable[str]) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
+from securesystemslib.signer import CryptoSigner
 
 from iii_client import Config, Outcome, Scanner, errors
 from iii_client.cli.app import run
@@ -398,6 +399,42 @@ def test_a_mirror_that_lies_is_refused_like_anybody(host: Host, mirrored: Any) -
     base.write_bytes(bytes(base.stat().st_size))
     with pytest.raises(errors.LengthOrHashError):
         behind.update()
+    # Its next run mends it.
+    assert bring(host, folder) == "1.0"
+    assert behind.update() == "1.0"
+
+
+def test_a_mirror_keeps_two_days_of_metadata_and_every_root(host: Host, mirrored: Any) -> None:
+    folder, behind = mirrored
+    host.forge.publish_base("a")
+    host.forge.sign_root()
+    for _ in range(3):
+        bring(host, folder)
+        for _ in range(25):
+            host.forge.sign("snapshot", "timestamp")
+    bring(host, folder)
+    served = {path.name for path in (folder / "public" / "metadata").iterdir()}
+    assert {"1.root.json", "2.root.json", "1.targets.json", "51.snapshot.json", "76.snapshot.json"} <= served
+    assert not {"1.snapshot.json", "26.snapshot.json"} & served
+    assert behind.update() == "1.0"
+
+
+def test_a_mirror_serves_nothing_of_keys_that_were_replaced(host: Host, mirrored: Any) -> None:
+    """A thief's snapshot stands under the number that a true one gets later."""
+    folder, behind = mirrored
+    forge = host.forge
+    forge.publish_base("a")
+    true = forge.versions["snapshot"]
+    for _ in range(5):
+        forge.sign("snapshot", "timestamp")
+    bring(host, folder)
+    forge.versions["snapshot"] = true
+    forge.keys.online = CryptoSigner.generate_ed25519()
+    forge.sign_root()
+    forge.publish_base("a", "b", epoch=2)
+    assert bring(host, folder) == "2.0"
+    assert not (folder / "public" / "metadata" / f"{true + 5}.snapshot.json").exists()
+    assert behind.update() == "2.0"
 
 
 def test_a_mirror_that_was_cut_goes_on_and_shows_no_half_state(host: Host, mirrored: Any) -> None:
