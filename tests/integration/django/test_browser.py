@@ -23,6 +23,9 @@ from PIL import Image
 from iii_client.sandbox import Sandbox
 from iii_client.test_picture import listed_picture_bytes
 
+#: What the page has for a picture that is held.
+WAITS = 'class="waits"'
+
 EXAMPLE = Path(__file__).parents[3] / "examples" / "django_site"
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
@@ -66,32 +69,33 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-@pytest.fixture
-def served(practice: Sandbox, tmp_path: Path) -> Iterator[Served]:
-    """The example site; `III_SERVICE_URL` leads to a relay that a test can take down."""
-    state_dir = tmp_path / "state"
-    shutil.copytree(practice.env["III_STATE_DIR"], state_dir)
+@pytest.fixture(scope="module")
+def served(practice: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """The example site."""
+    folder = tmp_path_factory.mktemp("served")
+    shutil.copytree(practice.env["III_STATE_DIR"], folder / "state")
+    (folder / "site").mkdir()
     env = {name: value for name, value in os.environ.items() if not name.startswith(("III_", "DJANGO_"))}
     env |= practice.env | {
-        "III_STATE_DIR": str(state_dir),
+        "III_STATE_DIR": str(folder / "state"),
         "III_SERVICE_TIMEOUT_S": "10",
-        "SITE_DATA": str(tmp_path / "site"),
+        "SITE_DATA": str(folder / "site"),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    (tmp_path / "site").mkdir()
-    yield from _serve(env, tmp_path)
+    migrated = Served(url="", folder=folder, env=env)
+    assert migrated.manage("migrate", "--run-syncdb", "-v", "0") == 0
+    yield from _serve(env, folder)
 
 
 @pytest.fixture
-def served_alone(served: Served, tmp_path: Path) -> Iterator[Served]:
-    """The same while nobody listens at the service's address."""
-    yield from _serve(served.env | {"III_SERVICE_URL": f"http://127.0.0.1:{free_port()}"}, tmp_path)
+def served_alone(served: Served) -> Iterator[Served]:
+    """The same site, served by a process at whose address of the service nobody listens."""
+    yield from _serve(served.env | {"III_SERVICE_URL": f"http://127.0.0.1:{free_port()}"}, served.folder)
 
 
 def _serve(env: dict[str, str], folder: Path) -> Iterator[Served]:
     port = free_port()
     site = Served(url=f"http://127.0.0.1:{port}/", folder=folder, env=env)
-    assert site.manage("migrate", "--run-syncdb", "-v", "0") == 0
     log = (folder / f"web-{port}.log").open("wb")
     command = [sys.executable, "manage.py", "runserver", "--noreload", f"127.0.0.1:{port}"]
     with log, subprocess.Popen(command, cwd=EXAMPLE, env=env, stdout=log, stderr=log) as server:
@@ -109,18 +113,19 @@ def _serve(env: dict[str, str], folder: Path) -> Iterator[Served]:
 
 def upload(browser: Any, site: Served, picture: Path) -> str:
     """Choose a picture, press the button, and read the page."""
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.common.by import By
-    from selenium.webdriver.support import expected_conditions
     from selenium.webdriver.support.wait import WebDriverWait
 
     browser.get(site.url)
-    before = browser.find_element(By.TAG_NAME, "main")
+    browser.execute_script("window.isOld = true")
     browser.find_element(By.NAME, "image").send_keys(str(picture))
     browser.find_element(By.NAME, "caption").send_keys(picture.stem)
     browser.find_element(By.TAG_NAME, "button").click()
-    wait = WebDriverWait(browser, 60)
-    wait.until(expected_conditions.staleness_of(before))
-    return str(wait.until(expected_conditions.presence_of_element_located((By.TAG_NAME, "main"))).text)
+    WebDriverWait(browser, 60, ignored_exceptions=[WebDriverException]).until(
+        lambda driver: driver.execute_script("return !window.isOld && document.readyState === 'complete'")
+    )
+    return str(browser.find_element(By.TAG_NAME, "main").text)
 
 
 def photograph(browser: Any, name: str) -> None:
@@ -152,9 +157,10 @@ def write(folder: Path, name: str, data: bytes) -> Path:
 def test_a_harmless_picture_is_shown_and_listed_ones_are_refused_neutrally(
     browser: Any, served: Served, pictures: Any, tmp_path: Path
 ) -> None:
+    there = files(served)
     said = upload(browser, served, write(tmp_path, "coffee.jpg", pictures.innocent))
     assert "Thank you. Your picture is there." in said
-    assert len(shown(browser)) == 1
+    assert len(shown(browser)) == there + 1
     photograph(browser, "django-stored")
     for name, data in (("test-picture.png", listed_picture_bytes()), ("cat.png", pictures.listed)):
         said = upload(browser, served, write(tmp_path, name, data))
@@ -162,9 +168,9 @@ def test_a_harmless_picture_is_shown_and_listed_ones_are_refused_neutrally(
         assert "Questions: abuse@pictures.example." in said
         for word in ("match", "hash", "list", "abuse material", "block"):
             assert word not in said.lower().replace("abuse@pictures.example", "")
-        assert len(shown(browser)) == 1, "the others stay visible, and the form can be used again"
+        assert len(shown(browser)) == there + 1, "the others stay visible, and the form can be used again"
     photograph(browser, "django-refused")
-    assert files(served) == 1
+    assert files(served) == there + 1
 
 
 def test_a_re_encoded_listed_picture_is_taken_and_shown_to_nobody(
@@ -173,26 +179,28 @@ def test_a_re_encoded_listed_picture_is_taken_and_shown_to_nobody(
     with Image.open(io.BytesIO(pictures.listed)) as image:
         smaller = io.BytesIO()
         image.convert("RGB").resize((300, 200)).save(smaller, "JPEG", quality=70)
+    there = files(served)
     said = upload(browser, served, write(tmp_path, "re-encoded.jpg", smaller.getvalue()))
     assert "is being checked" in said
-    assert shown(browser) == []
-    assert files(served) == 0
+    assert len(shown(browser)) == files(served) == there
 
 
 def test_the_page_is_usable_while_the_service_is_down(
     browser: Any, served_alone: Served, served: Served, pictures: Any, tmp_path: Path
 ) -> None:
+    browser.get(served.url)
+    there, waiting = files(served), browser.page_source.count(WAITS)
     started_s = time.monotonic()
     assert "is there" in upload(browser, served_alone, write(tmp_path, "coffee.jpg", pictures.innocent))
     said = upload(browser, served_alone, write(tmp_path, "cat.png", pictures.listed))
     assert "is being checked" in said
     assert time.monotonic() - started_s < 60
-    assert len(shown(browser)) == 1
+    assert len(shown(browser)) == there + 1
+    assert browser.page_source.count(WAITS) == waiting + 1
     photograph(browser, "django-service-down")
     # It is back, and says that the picture is listed.
     assert served.manage("iii", "outbox", "retry") == 0
     assert served.manage("iii_drain") == 0
     browser.get(served_alone.url)
-    assert len(shown(browser)) == 1
-    assert "being checked" not in browser.page_source
-    assert files(served_alone) == 1
+    assert len(shown(browser)) == files(served) == there + 1
+    assert browser.page_source.count(WAITS) == waiting

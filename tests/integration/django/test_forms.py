@@ -88,9 +88,9 @@ def test_a_model_file_that_is_stored_already_is_not_scanned_again(site: Any, pic
     assert site.encounters() == []
 
 
-def test_a_file_without_a_name_is_false_and_scanned_all_the_same(site: Any, pictures: Any) -> None:
+def test_a_file_without_a_name_is_scanned_although_it_is_false(site: Any, pictures: Any) -> None:
+    """As Django before 6 has it."""
     nameless = File(io.BytesIO(pictures.listed), name="")
-    assert not nameless
     assert refusal(nameless).code == "upload_rejected"
 
 

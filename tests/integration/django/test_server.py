@@ -113,17 +113,18 @@ def test_workers_that_were_forked_after_an_upload_scan_too(site: Any, pictures: 
 
     from iii_client.integrations.django.scanning import scan_upload
 
-    assert scan_upload(ContentFile(pictures.innocent)).allowed
-    children = []
-    for _ in range(3):
-        child = os.fork()
-        if not child:
-            code = 1
-            try:
-                refused = not scan_upload(ContentFile(pictures.listed)).allowed
-                code = 0 if refused and scan_upload(ContentFile(pictures.innocent)).allowed else 2
-            finally:
-                os._exit(code)
-        children.append(child)
-    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    with site.changed(isolation="on"):
+        assert scan_upload(ContentFile(pictures.innocent)).allowed
+        children = []
+        for _ in range(3):
+            child = os.fork()
+            if not child:
+                code = 1
+                try:
+                    refused = not scan_upload(ContentFile(pictures.listed)).allowed
+                    code = 0 if refused and scan_upload(ContentFile(pictures.innocent)).allowed else 2
+                finally:
+                    os._exit(code)
+            children.append(child)
+        assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
     assert site.encounters() == [("matched", "block")] * 3
