@@ -220,6 +220,24 @@ def report(
     return code
 
 
+@app.command()
+def forget(
+    name: NameArgument,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+) -> int:
+    """Erase a job with the names and fingerprints of everything that it read. Finds stay in the encounters."""
+    from iii_client.rescan.ledger import Ledger
+
+    with open_state() as (config, store):
+        ledger = Ledger.open(store, config.state_dir, name)
+        if not yes:
+            items = plural(ledger.status().items, "item")
+            typer.confirm(f"Erase {items}? Without them nothing can be rechecked.", abort=True, err=True)
+        ledger.forget()
+    out.print("erased")
+    return ExitCode.NO_MATCH
+
+
 # --- driving ----------------------------------------------------------------------------------------
 
 

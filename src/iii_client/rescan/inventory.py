@@ -33,6 +33,12 @@ _LIST = "list:"
 _S3_INVENTORY = "s3-inventory:"
 
 
+#: How an item is read: a local path, or a function that opens it.
+ItemSource = Path | Callable[[], BinaryIO]
+#: From an item's key and listed size to how it is read.
+Opener = Callable[[str, int], ItemSource]
+
+
 class Inventory(Protocol):
     """Lists one root."""
 
@@ -105,7 +111,7 @@ def reference_of(root: str, key: str) -> str:
     return f"{root.rstrip('/')}/{key}" if key else root
 
 
-def opener_of(root: str) -> Callable[[str, int], Callable[[], BinaryIO] | Path]:
+def opener_of(root: str) -> Opener:
     """How items of a root are read, by key and listed size: a local path, or a function that opens the item.
 
     Raises:

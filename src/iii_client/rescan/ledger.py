@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
 
-from iii_client.errors import ConfigurationError, LedgerLockedError, LedgerVersionError
+from iii_client.errors import ConfigurationError, LedgerLockedError, LedgerVersionError, RescanError
 from iii_client.records.store import Row, Store, Transaction, Value, as_ms, as_text, storable
 from iii_client.rescan.segments import Position, Segments
 
@@ -393,6 +394,27 @@ class Ledger:
                 release=release,
                 job=self.name,
             )
+
+    def forget(self) -> None:
+        """Erase the job: its rows, and the names and fingerprints of everything that it read. What was found
+        stays, in the encounters.
+
+        Raises:
+            LedgerLockedError: another process works on the job.
+            RescanError: a file cannot be erased; the job is still there.
+        """
+        with self.locked():
+            try:
+                for folder in self.folder.glob("shard-*"):
+                    shutil.rmtree(folder)
+            except OSError as error:
+                raise RescanError(f"fingerprints cannot be erased: {error.strerror}") from error
+            with self._store.transaction() as tx:
+                for table in ("rescan_minute", "rescan_item", "rescan_shard"):
+                    tx.execute(f"DELETE FROM {table} WHERE job = :job", job=self.name)  # noqa: S608
+                tx.execute("DELETE FROM rescan_job WHERE name = :job", job=self.name)
+            (self.folder / "lock").unlink(missing_ok=True)
+        self.folder.rmdir()
 
     # --- looking ------------------------------------------------------------------------------------------
 

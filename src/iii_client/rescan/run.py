@@ -20,11 +20,14 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Self
 
 from iii_client.config import Config
 from iii_client.errors import FilterExpiredError, RescanError
-from iii_client.model import Decision, Freshness, Recorded, Remembered, UploadContext
+from iii_client.fingerprint import RECIPES, look_again
+from iii_client.fingerprint.pixels import LooksHere
+from iii_client.model import Decision, Fingerprint, Freshness, Recorded, Remembered, UploadContext
 from iii_client.parts import Parts
 from iii_client.records import StateRecorder
 from iii_client.records.store import utc_now
@@ -32,9 +35,11 @@ from iii_client.rescan.chunks import ChunkTask, HashedRow, fingerprints_of, unpa
 from iii_client.rescan.engine import Engine, open_engine
 from iii_client.rescan.entries import Entry
 from iii_client.rescan.inventory import (
+    Opener,
     matcher,
     normal_root,
     open_inventory,
+    opener_of,
     reference_of,
     refuse_overlap,
 )
@@ -42,7 +47,7 @@ from iii_client.rescan.ledger import JobSpec, JobState, Ledger, Shard
 from iii_client.rescan.pace import Pace
 from iii_client.rescan.recording import LedgerRecorder, is_exception
 from iii_client.rescan.segments import StoredItem
-from iii_client.rescan.worker import hash_chunk
+from iii_client.rescan.worker import content_of, hash_chunk
 
 logger = logging.getLogger(__name__)
 
@@ -323,6 +328,7 @@ class Rescan:
         decisions = self._checker.check(
             [Remembered(fingerprint=fingerprint) for fingerprint in fingerprints_of(rows)],
             [context_of(reference) for reference in references],
+            look_again=self._second_looks(shard, entries),
         )
         if any(decision.recorded is Recorded.FAILED for decision in decisions):
             raise RescanError(
@@ -332,6 +338,28 @@ class Rescan:
         for reference, decision in zip(references, decisions, strict=True):
             if is_exception(decision):
                 yield Found(reference=reference, decision=decision)
+
+    def _second_looks(
+        self, shard: Shard, entries: Sequence[Entry]
+    ) -> Sequence[Callable[[Fingerprint], Fingerprint]]:
+        """What asks a fresh decoder about an item that hits: its worker had seen other pictures before, and
+        one of them may have taken it over to frame this one."""
+        if self._parts.isolation is None:
+            return ()
+        opener = opener_of(shard.root)
+        return [partial(self._look_again, opener, entry) for entry in entries]
+
+    def _look_again(self, opener: Opener, entry: Entry, found: Fingerprint) -> Fingerprint:
+        limits = self._parts.config.limits
+        source = opener(entry.key, entry.size_bytes)
+        with content_of(source, max_bytes=limits.max_content_bytes) as content:
+            return look_again(
+                content,
+                found,
+                recipe=RECIPES[self._ledger.spec.recipe],
+                limits=limits,
+                reader=self._parts.isolation or LooksHere(),
+            )
 
     # --- the engine ---------------------------------------------------------------------------------------
 

@@ -25,7 +25,7 @@ from iii_client.fingerprint.pixels import LooksHere, PixelReader
 from iii_client.model import Algorithm, Fingerprint, HashValue, Reason
 from iii_client.records.fingerprint_codec import encode_fingerprint
 from iii_client.rescan.chunks import ChunkTask, HashedRow, pack_rows
-from iii_client.rescan.inventory import opener_of
+from iii_client.rescan.inventory import ItemSource, opener_of
 
 #: Engines move answers through their schedulers' memory.
 MAX_ANSWER_BYTES = 900_000
@@ -59,7 +59,7 @@ def hash_chunk(packed: bytes) -> bytes:
     return pack_rows(rows)
 
 
-def _hash_item(task: ChunkTask, source: Callable[[], BinaryIO] | Path, seen: "_Seen") -> HashedRow:
+def _hash_item(task: ChunkTask, source: ItemSource, seen: "_Seen") -> HashedRow:
     if isinstance(source, Path):
         with Content.from_path(source) as content:
             return HashedRow(stored=encode_fingerprint(_fingerprint(task, content, seen)))
@@ -74,6 +74,13 @@ def _hash_item(task: ChunkTask, source: Callable[[], BinaryIO] | Path, seen: "_S
             time.sleep(FIRST_PAUSE_S * 2**attempt * random.uniform(0.5, 1.0))  # noqa: S311
     fault = "" if remote.fault is None else _name(remote.fault)
     return HashedRow(stored=encode_fingerprint(fingerprint), fault=fault)
+
+
+def content_of(source: ItemSource, *, max_bytes: int) -> Content:
+    """An item's content; nothing is opened yet."""
+    if isinstance(source, Path):
+        return Content.from_path(source)
+    return Content.from_opener(_Remote(source).open, max_bytes=max_bytes)
 
 
 def _fingerprint(task: ChunkTask, content: Content, seen: "_Seen") -> Fingerprint:

@@ -49,6 +49,11 @@ def test_start_status_recheck_report(site: Site, tmp_path: Path) -> None:
     assert page.stat().st_mode & 0o777 == 0o600
     assert "2</b> of 27 items matched" in page.read_text()
     assert run(site, "status").stdout.startswith("uploads finished")
+    folder = site.config.state_dir / "rescan" / "uploads"
+    assert folder.exists()
+    assert run(site, "forget", "uploads", "--yes").returncode == 0
+    assert not folder.exists()
+    assert run(site, "status", "uploads").returncode == 2
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ import fsspec
 import pytest
 from tests.rescan_site import Site, noise
 
-from iii_client.config import Config
+from iii_client.config import Config, Limits
+from iii_client.content import Content
 from iii_client.errors import ConfigurationError, FilterError, LedgerLockedError
+from iii_client.fingerprint import RECIPES, build_fingerprint
 from iii_client.records import SqliteStore
+from iii_client.records.fingerprint_codec import encode_fingerprint
 from iii_client.records.store import storable
 from iii_client.rescan import Found, Recheck, Rescan, RunDone
-from iii_client.rescan.chunks import ChunkTask
+from iii_client.rescan.chunks import ChunkTask, fingerprints_of, pack_rows, unpack_rows
 from iii_client.rescan.engine import Engine, open_engine
 from iii_client.rescan.recheck import Rechecked
 from iii_client.rescan.report import write_csv, write_html, write_jsonl
@@ -263,3 +267,33 @@ def test_reports_hold_every_find_and_no_script(site: Site) -> None:
     assert "&lt;script&gt;" in text
     listed = rescan.ledger.status()
     assert f"<b>{listed.matched}</b> of 28 items" in text
+
+
+def test_a_near_match_is_looked_at_by_a_decoder_that_saw_nothing_else(site: Site, tmp_path: Path) -> None:
+    """The engine answers as a decoder would that another picture took over: all look like the listed one."""
+    listed = build_fingerprint(
+        Content.from_path(site.pictures / "user0" / "00.png"), recipe=RECIPES["fast"], limits=Limits()
+    )
+
+    class FramingExecutor(PoisonedExecutor):
+        def submit(self, function: Any, /, *args: Any, **options: Any) -> Future[Any]:
+            honest = unpack_rows(super().submit(function, *args).result(), at_most=100)
+            framed: Future[Any] = Future()
+            framed.set_result(
+                pack_rows(
+                    [
+                        replace(row, stored=encode_fingerprint(replace(found, perceptual=listed.perceptual)))
+                        for row, found in zip(honest, fingerprints_of(honest), strict=True)
+                    ]
+                )
+            )
+            return framed
+
+    executor = FramingExecutor("no poison", MemoryError)
+    rescan = start(site, engine=lambda: Engine(executor=executor, width=1, close=executor.shutdown))
+    list(rescan.run())
+    status = rescan.ledger.status()
+    # The two files that are listed by their digests; of all others the decoder's word is not taken.
+    assert status.matched == 2
+    assert status.reasons["decoder_disagreed"] == status.unscannable
+    assert status.unscannable == 25
