@@ -37,6 +37,12 @@ def serve(
         Path | None,
         typer.Option(metavar="FILE", help="TOML file of the tenants that may use HTTP, by token."),
     ] = None,
+    chain: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH", help="Socket of a real clamd: asked, too, about what clamd's clients may pass."
+        ),
+    ] = None,
     socket_mode: Annotated[str, typer.Option(help="Permissions of the Unix sockets.")] = "660",
     workers: Annotated[int, typer.Option(min=1, max=64, help="Processes.")] = 2,
     at_once: Annotated[int, typer.Option(min=1, max=64, help="Scans at the same time in each.")] = 2,
@@ -77,6 +83,7 @@ def serve(
         connections=connections,
         per_minute=per_minute,
         tokens=tokens,
+        chain=chain,
     )
     Supervisor(settings, ready=_tell).run()
 

@@ -25,6 +25,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import BinaryIO
 
 from iii_client import __version__
@@ -43,7 +44,8 @@ UNKNOWN_REPLY = "UNKNOWN COMMAND"
 NOT_DECIDED_REPLY = "stream: Not decided, try again later. ERROR"
 BUSY_REPLY = "stream: Too busy, try again later. ERROR"
 OK_REPLY = "stream: OK"
-FOUND_REPLY = re.compile(r"stream: .* FOUND")
+#: What another clamd may have found: a name of printable letters.
+_FOUND_ELSEWHERE = re.compile(rb"stream: [\x21-\x7e]{1,200} FOUND\0")
 
 
 class ClamdProtocolError(IIIError):
@@ -115,6 +117,30 @@ async def converse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, r
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+async def ask_another(socket: Path, file: BinaryIO, *, patience: Patience) -> str:
+    """What another clamd says of the same upload, at its start: OK, or what it found.
+
+    Everything else, and its being away, is "not decided": a scanner that is down must not be a way in.
+    """
+    try:
+        async with asyncio.timeout(patience.stream_s):
+            reader, writer = await asyncio.open_unix_connection(socket)
+            try:
+                writer.write(b"zINSTREAM\0")
+                while piece := file.read(PIECE_BYTES):
+                    writer.write(struct.pack(">I", len(piece)) + piece)
+                    await writer.drain()
+                writer.write(b"\0\0\0\0")
+                reply = await reader.readuntil(b"\0")
+            finally:
+                writer.close()
+    except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+        return NOT_DECIDED_REPLY
+    if _FOUND_ELSEWHERE.fullmatch(reply):
+        return reply[:-1].decode("ascii")
+    return OK_REPLY if reply == OK_REPLY.encode() + b"\0" else NOT_DECIDED_REPLY
 
 
 async def read_command(reader: asyncio.StreamReader) -> tuple[str, bytes]:

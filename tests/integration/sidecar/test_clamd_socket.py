@@ -214,6 +214,17 @@ def test_beyond_the_rate_a_tenant_is_told_to_wait(start_sidecar: StartSidecar) -
     assert replies == [OK, "stream: Too busy, try again later. ERROR"]
 
 
+def test_another_clamd_is_asked_about_what_passes_here(start_sidecar: StartSidecar) -> None:
+    # The other one is a sidecar, too; the first only watches, so that everything passes there.
+    with start_sidecar("--workers", "1") as other:
+        chain = ("--workers", "1", "--chain", other.clamd)
+        with start_sidecar(*chain, III_MODE="shadow") as first:
+            pictures = (known_picture(), innocent_picture(), broken_picture())
+            assert [instream(first, picture.data) for picture in pictures] == [FOUND, OK, LATER]
+            other.stop()
+            assert instream(first, innocent_picture().data) == LATER
+
+
 def test_reload_takes_new_settings_and_drops_no_upload(start_sidecar: StartSidecar, tmp_path: Path) -> None:
     settings = tmp_path / "iii.toml"
     settings.write_text('contact = "before"\n', encoding="utf-8")

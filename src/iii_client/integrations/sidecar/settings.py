@@ -69,6 +69,7 @@ class ServeSettings:
         connections: open ones in each worker, of each protocol.
         per_minute: uploads of a tenant; 0 for any number.
         tokens: TOML file with the tenants of the HTTP listeners; None for no tokens.
+        chain: Unix socket of a clamd that is asked about what is allowed here; None for nobody.
     """
 
     addresses: tuple[Address, ...]
@@ -79,6 +80,7 @@ class ServeSettings:
     connections: int = 512
     per_minute: int = 0
     tokens: Path | None = None
+    chain: Path | None = None
 
     def __post_init__(self) -> None:
         if not self.addresses:

@@ -16,8 +16,11 @@ from typing import TYPE_CHECKING, BinaryIO
 from iii_client.config import Config
 from iii_client.integrations.clamd import (
     BUSY_REPLY,
+    OK_REPLY,
     PIECE_BYTES,
     ClamdRules,
+    Patience,
+    ask_another,
     converse,
     reply_of,
 )
@@ -113,7 +116,7 @@ class _Worker:
 
     async def _start_clamd(self, listener: Listener, connections: Connections) -> asyncio.Server:
         rules = ClamdRules(
-            decide=_clamd_decider(self.desk, self.pace, UploadContext(route=listener.address.tenant)),
+            decide=self._clamd_decider(UploadContext(route=listener.address.tenant)),
             spool=self.desk.spool,
             max_stream_bytes=self.parts.config.limits.max_content_bytes,
             note=connections.note,
@@ -125,6 +128,21 @@ class _Worker:
         # A duplicate, because others serve on it after this one is closed; and not `start_unix_server`, which
         # from Python 3.13 on removes the socket's name then.
         return await asyncio.start_server(serve, sock=listener.socket.dup(), limit=PIECE_BYTES)
+
+    def _clamd_decider(self, context: UploadContext) -> Callable[[BinaryIO], Awaitable[str]]:
+        async def decide(file: BinaryIO) -> str:
+            if self.pace.wait_s(context.route):
+                return BUSY_REPLY
+            try:
+                reply = reply_of(await self.desk.decide(file, context))
+            except BusyError:
+                return BUSY_REPLY
+            if reply != OK_REPLY or self.settings.chain is None:
+                return reply
+            file.seek(0)
+            return await ask_another(self.settings.chain, file, patience=Patience())
+
+        return decide
 
     async def _start_http(self, listener: Listener) -> "WebServer":
         # Imported here: clamd's protocol alone needs no extra.
@@ -148,18 +166,6 @@ class _Worker:
         )
         await server.start()
         return server
-
-
-def _clamd_decider(desk: Desk, pace: Pace, context: UploadContext) -> Callable[[BinaryIO], Awaitable[str]]:
-    async def decide(file: BinaryIO) -> str:
-        if pace.wait_s(context.route):
-            return BUSY_REPLY
-        try:
-            return reply_of(await desk.decide(file, context))
-        except BusyError:
-            return BUSY_REPLY
-
-    return decide
 
 
 def _allow_descriptors() -> None:
