@@ -44,6 +44,10 @@ logger = logging.getLogger(__name__)
 
 #: An act that nobody has moved on for so long was interrupted: sealing 16 GB takes minutes.
 INTERRUPTED_AFTER_S = 3600
+#: A release whose turn it is goes on with a restore that began so long ago: as long as a notice is leased, so
+#: its own that died it takes up at once. One that a person ordered a moment ago is under way: two that write
+#: to one address of a remote storage could leave nothing there.
+UNDER_WAY = timedelta(seconds=150)
 
 
 class Quarantine:
@@ -232,6 +236,8 @@ class Quarantine:
             if held.state is HeldState.HELD and held.origin and not held.legal_hold:
                 self.restore(held.id, by=Operators(first=by))
             elif held.state in (HeldState.RESTORING, HeldState.CLEARING):
+                if self._clock() - held.changed_at < UNDER_WAY:
+                    raise refusal(held)
                 self._finish_one(held)
 
     # --- after a crash, and checking --------------------------------------------------------------------

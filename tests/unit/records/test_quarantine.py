@@ -20,7 +20,7 @@ from iii_client.model import Receipt
 from iii_client.records import Store, places
 from iii_client.records.audit_check import verify_audit
 from iii_client.records.follow_ups import follow_ups_of
-from iii_client.records.held import Held, HeldState
+from iii_client.records.held import Held, HeldState, advance
 from iii_client.records.key_file import KeyFile
 from iii_client.records.operators import Operators
 from iii_client.records.places import AlreadyThereError
@@ -150,6 +150,27 @@ def test_a_restored_file_is_what_it_was_and_where_it_was(
     assert done[0] == "quarantine_restored"
     with pytest.raises(RecordError, match="not held any more"):
         quarantine.restore(held.id, by=ALICE)
+
+
+def test_a_release_does_not_meddle_with_a_restore_under_way_and_ends_one_that_died(
+    quarantine: Quarantine, record: Record, upload: Path, store: Store, clock: Clock
+) -> None:
+    held = hold(quarantine, record, upload)
+    with store.transaction() as tx:
+        advance(
+            tx,
+            held.id,
+            old=HeldState.HELD,
+            new=HeldState.RESTORING,
+            now=clock(),
+            target=str(upload),
+        )
+    with pytest.raises(RecordError, match="in the middle of another act"):
+        quarantine.release(held.encounter_id, by="late answer")
+    assert not upload.exists()
+    clock.now += timedelta(seconds=150)
+    quarantine.release(held.encounter_id, by="late answer")
+    assert upload.read_bytes() == PICTURE
 
 
 def test_a_file_that_two_have_held_comes_back_once_and_neither_stays(
