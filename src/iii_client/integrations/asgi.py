@@ -172,7 +172,7 @@ def _wants_page(accept: str) -> bool:
 
 def _open_file(file: object) -> BinaryIO:
     # A form gives a text where a field came without a file, and None where it did not come at all.
-    if file is None or file == "" or (isinstance(file, UploadFile) and not file.filename and not file.size):
+    if file is None or file == "" or (isinstance(file, UploadFile) and not file.filename and file.size == 0):
         raise HTTPException(400, "No file was sent.")
     if isinstance(file, UploadFile):
         return file.file
