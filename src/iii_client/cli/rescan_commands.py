@@ -225,7 +225,7 @@ def forget(
     name: NameArgument,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> int:
-    """Erase a job with the names and fingerprints of everything that it read. Finds stay in the encounters."""
+    """Erase a job with the names and fingerprints of all that it read. Finds stay in the encounters."""
     from iii_client.rescan.ledger import Ledger
 
     with open_state() as (config, store):

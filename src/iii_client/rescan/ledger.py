@@ -21,6 +21,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from iii_client.errors import ConfigurationError, LedgerLockedError, LedgerVersionError, RescanError
+from iii_client.model import Reason
 from iii_client.records.store import Row, Store, Transaction, Value, as_ms, as_text, storable
 from iii_client.rescan.segments import Position, Segments
 
@@ -456,6 +457,18 @@ class Ledger:
             created_at=created,
             roots=self.spec.roots,
         )
+
+    def has_reason(self, shard: int, reference: str, reason: Reason) -> bool:
+        """Whether an item is an exception for this reason, among others."""
+        with self._store.reading() as tx:
+            rows = tx.query(
+                "SELECT reasons FROM rescan_item WHERE job = :job AND shard = :shard"
+                " AND reference = :reference",
+                job=self.name,
+                shard=shard,
+                reference=storable(reference),
+            )
+        return any(reason.value in reasons.split() for (reasons,) in rows)
 
     def exceptions(self, *, page: int = 1000) -> Iterator[Row]:
         """Every item that is not plain, in order: (shard, reference, outcome, ruled, action, reasons,

@@ -5,14 +5,14 @@ was found before is not recorded again.
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Self
 
 from iii_client.config import Config
 from iii_client.errors import ConfigurationError, RescanError
 from iii_client.fingerprint import RECIPES
-from iii_client.model import Recorded, Remembered
+from iii_client.model import Fingerprint, Reason, Recorded, Remembered, Skipped
 from iii_client.parts import Parts
 from iii_client.records import StateRecorder
 from iii_client.records.store import utc_now
@@ -130,6 +130,12 @@ class Recheck:
             decisions = self._checker.check(
                 [Remembered(fingerprint=fingerprint) for _, fingerprint in hits],
                 [context_of(reference) for reference in references],
+                look_again=[
+                    _without_pixels
+                    if self._ledger.has_reason(shard.number, reference, Reason.DECODER_DISAGREED)
+                    else _as_stored
+                    for reference in references
+                ],
             )
             if any(decision.recorded is Recorded.FAILED for decision in decisions):
                 raise RescanError("what was found could not be recorded", hint="Check the state directory.")
@@ -142,3 +148,13 @@ class Recheck:
             hits=len(hits),
             other_recipe=sum(fingerprint.recipe != self._recipe for fingerprint in prints),
         )
+
+
+def _as_stored(found: Fingerprint) -> Fingerprint:
+    return found
+
+
+def _without_pixels(found: Fingerprint) -> Fingerprint:
+    """Two decoders disagreed about these pixels: what is stored of them may be a frame-up."""
+    skip = Skipped(what="pixels", reason=Reason.DECODER_DISAGREED)
+    return replace(found, perceptual=(), frames=(), skipped=(*found.skipped, skip))

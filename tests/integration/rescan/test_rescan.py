@@ -297,3 +297,5 @@ def test_a_near_match_is_looked_at_by_a_decoder_that_saw_nothing_else(site: Site
     assert status.matched == 2
     assert status.reasons["decoder_disagreed"] == status.unscannable
     assert status.unscannable == 25
+    list(Recheck.of(site.config, job="job").run())
+    assert rescan.ledger.status() == status
