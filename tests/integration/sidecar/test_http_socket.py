@@ -140,6 +140,27 @@ def _target(link: Path) -> str:
         return ""
 
 
+def test_a_large_upload_is_not_held_in_memory(http_sidecar: Sidecar, client: httpx.Client) -> None:
+    (worker,) = http_sidecar.workers()
+    piece = bytes(1 << 20)
+    Path(f"/proc/{worker}/clear_refs").write_text("5", encoding="ascii")  # the peak is what is used now
+    before = peak_kib(worker)
+    assert client.post("/scan", content=(piece for _ in range(90))).json()["allowed"] is True
+    with socket.socket(socket.AF_UNIX) as raw:
+        raw.connect(http_sidecar.clamd)
+        raw.sendall(b"zINSTREAM\0")
+        for _ in range(90):
+            raw.sendall(len(piece).to_bytes(4, "big") + piece)
+        raw.sendall(b"\0\0\0\0")
+        assert raw.recv(100) == b"stream: OK\0"
+    assert peak_kib(worker) - before < 20 * 1024
+
+
+def peak_kib(pid: int) -> int:
+    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(text.split("VmHWM:")[1].split()[0])
+
+
 def test_too_large_is_refused_and_not_decided(start_sidecar: StartSidecar, tmp_path: Path) -> None:
     settings = tmp_path / "iii.toml"
     settings.write_text("[limits]\nmax_content_bytes = 100000\n", encoding="utf-8")
