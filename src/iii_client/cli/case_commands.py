@@ -200,6 +200,8 @@ def _print_case(
         ("encounter", case.encounter_id),
     ]
     table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     for name, text in rows:
         if text:
             table.add_row(name, safe_text(text))

@@ -16,7 +16,8 @@ from iii_client.errors import IIIError
 from iii_client.model import Coverage
 
 out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+#: A journal's lines are not 80 columns wide: a message stays one line where no person's screen wraps it.
+err = Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
 def safe_text(text: str) -> str:

@@ -1,8 +1,8 @@
 """What the thin adapters share: scan one uploaded file, refuse it, hold it.
 
-Promises: the file object comes back as it was found, open and at its position, and a large one is never held
-in memory whole; what cannot be read or rewound is UNSCANNABLE, never "no match"; building connects to nothing,
-so it may be done before a server forks.
+Promises: the file object comes back as it was found, open and at its position, and a large one is never
+held in memory whole; what cannot be read or rewound is UNSCANNABLE, never "no match"; building connects to
+nothing, so it may be done before a server forks.
 """
 
 import io

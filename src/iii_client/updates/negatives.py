@@ -17,6 +17,7 @@ segments are not asked: each is signed offline and gated by its fill, and asking
 """
 
 import logging
+import os
 import struct
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -178,10 +179,11 @@ class RecentNegatives:
             distinct.pop(record[_SHA256_AT], None)
             distinct[record[_SHA256_AT]] = record
         kept = list(distinct.values())[-MAX_NEGATIVES:]
-        temporary = self._path.with_name(".negatives.new")
-        temporary.unlink(missing_ok=True)
-        temporary.touch(mode=0o600)
-        temporary.write_bytes(_HEADER.pack(_MAGIC, _VERSION, 0, len(kept)) + b"".join(kept))
+        # Not `.new`: an update sweeps such files away, and one that is made anew had the umask's mode.
+        temporary = self._path.with_name("negatives.part")
+        descriptor = os.open(temporary, os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(_HEADER.pack(_MAGIC, _VERSION, 0, len(kept)) + b"".join(kept))
         temporary.replace(self._path)
 
 

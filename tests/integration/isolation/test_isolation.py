@@ -304,9 +304,10 @@ def test_a_host_that_dies_of_closed_sockets_by_choice_does_not_die_here() -> Non
 def test_no_descriptors_are_lost(isolation: Isolation) -> None:
     for _ in range(3):
         fingerprint(png(), isolation)
-    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    before, threads = len(os.listdir("/proc/self/fd")), threading.active_count()  # noqa: PTH208
     for _ in range(30):
         fingerprint(png(), isolation)
         fingerprint(b"\xff\xd8\xff broken", isolation)
     assert len(os.listdir("/proc/self/fd")) <= before + 1  # noqa: PTH208
-    assert threading.active_count() < 10
+    # Other tests of this process may have left threads of their own, which end meanwhile.
+    assert threading.active_count() <= threads + 1
