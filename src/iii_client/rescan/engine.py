@@ -29,11 +29,14 @@ class Engine:
     Attributes:
         width: chunks that it works on at the same time.
         close: give it back; what runs is waited for.
+        is_alive: whether an answer may still come. Dask leaves the futures of a scheduler that is gone open
+            for ever (seen: five minutes after "Failed to reconnect").
     """
 
     executor: Executor
     width: int
     close: Callable[[], None]
+    is_alive: Callable[[], bool] = lambda: True
 
 
 def open_engine(address: str, *, jobs: int = 0) -> Engine:
@@ -82,7 +85,12 @@ def _dask(host: str, jobs: int) -> Engine:
         client.close()
         raise RescanError("the Dask cluster has no workers", hint="Start some: dask worker tcp://host:port")
     # Not pure: Dask would name a task by its input, and hand out an old failure as the answer.
-    return Engine(executor=client.get_executor(pure=False), width=jobs or threads, close=client.close)
+    return Engine(
+        executor=client.get_executor(pure=False),
+        width=jobs or threads,
+        close=client.close,
+        is_alive=lambda: client.status in {"running", "connecting"},
+    )
 
 
 def _of_factory(address: str, jobs: int) -> Engine:

@@ -60,6 +60,8 @@ AHEAD = 2
 #: Times that a lost engine is opened again before the run gives up, and the pause before each.
 REOPENINGS = 3
 REOPEN_PAUSE_S = 5.0
+#: How often an engine that does not answer is asked whether it is still there.
+ENGINE_ASKED_EVERY_S = 1.0
 
 ROUTE = "iii-client rescan"
 
@@ -98,6 +100,7 @@ class _Chunk:
 
     entries: Sequence[Entry]
     future: Future[bytes] | None = None
+    engine: Engine | None = None
 
 
 class Rescan:
@@ -380,7 +383,8 @@ class Rescan:
             isolated=config.isolation != "off",
         )
         try:
-            chunk.future = self._running.executor.submit(hash_chunk, task.pack())
+            chunk.engine = self._running
+            chunk.future = chunk.engine.executor.submit(hash_chunk, task.pack())
         except RuntimeError as error:  # it was shut down, or is broken
             chunk.future = Future()
             chunk.future.set_exception(BrokenExecutor(type(error).__name__))
@@ -419,10 +423,12 @@ class Rescan:
         return self._alone(shard, entries[: len(entries) // 2]) if len(entries) > 1 else []
 
     def _answer(self, chunk: _Chunk) -> list[HashedRow]:
+        _let_end(chunk)
         return unpack_rows(_future(chunk).result(), at_most=len(chunk.entries))
 
     def _let_others_end(self, window: "deque[_Chunk]") -> None:
-        wait([_future(chunk) for chunk in list(window)[1:]])
+        for chunk in list(window)[1:]:
+            _let_end(chunk)
 
     def _reopen(self) -> None:
         """A new engine in place of one that broke.
@@ -471,6 +477,14 @@ def _hand_back(window: "deque[_Chunk]") -> None:
     """Drop what has not begun, from the newest on: the cursor stays before it."""
     while window and _future(window[-1]).cancel():
         window.pop()
+
+
+def _let_end(chunk: _Chunk) -> None:
+    """Wait until a chunk is answered, or failed because its engine is gone."""
+    while not wait([_future(chunk)], timeout=ENGINE_ASKED_EVERY_S).done:
+        if chunk.engine is not None and not chunk.engine.is_alive():
+            chunk.future = Future()
+            chunk.future.set_exception(BrokenExecutor("the engine is gone"))
 
 
 def _future(chunk: _Chunk) -> Future[bytes]:
