@@ -95,7 +95,7 @@ def main() -> None:
         service.add_pictures([data / name for name in LISTED])
         service.publish()
         service.start()
-        config = Config.from_env(service.env)
+        config = Config.from_env({**service.env, "III_CACHE": "false"})
         Updater(config.filter, config.state_dir).update()
         figures = measure(config, tiles(arguments.pictures), arguments.rounds)
     for name, value in figures.items():
