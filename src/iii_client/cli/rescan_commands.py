@@ -22,7 +22,8 @@ from iii_client.cli.state import open_state
 from iii_client.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from iii_client.rescan.ledger import JobStatus, Ledger
+    from iii_client.rescan.jobs import JobStatus
+    from iii_client.rescan.ledger import Ledger
     from iii_client.rescan.run import Rescan
 
 app = typer.Typer(
@@ -127,7 +128,8 @@ def resume(
 @app.command()
 def status(name: Annotated[str, typer.Argument(metavar="[NAME]")] = "", json: JsonOption = False) -> int:
     """Say how far a job is and what it found; without a name, every job. Reads the ledger alone."""
-    from iii_client.rescan.ledger import Ledger, job_names
+    from iii_client.rescan.jobs import job_names
+    from iii_client.rescan.ledger import Ledger
     from iii_client.rescan.report import status_as_json
 
     with open_state() as (config, store):

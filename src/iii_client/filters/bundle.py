@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from iii_client.errors import FilterFormatError
+from iii_client.filters.headers import check_start
 from iii_client.model import ReleaseId, SectionInfo
 
 MAGIC = b"\x89IIIBLM\n"
@@ -143,21 +144,8 @@ def parse_bundle(data: Buffer) -> Bundle:
     """
     if len(data) < _HEADER.size:
         raise FilterFormatError("the file is too short for a filter", offset=len(data))
-    magic, version, count, reserved, epoch, sequence, size = _HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise FilterFormatError("not a filter bundle", offset=0)
-    if version != VERSION:
-        raise FilterFormatError(
-            f"bundle version {version}, this reader knows {VERSION}",
-            offset=8,
-            hint="Update iii-client, then run: iii-client filter update",
-        )
-    if not 1 <= count <= MAX_SECTIONS:
-        raise FilterFormatError(f"{count} sections, allowed are 1 to {MAX_SECTIONS}", offset=10)
-    if reserved:
-        raise FilterFormatError("reserved bytes are set", offset=12)
-    if epoch < 1:
-        raise FilterFormatError("epoch 0", offset=16)
+    check_start(data, what="bundle", magic=MAGIC, version=VERSION, max_sections=MAX_SECTIONS)
+    _, _, count, _, epoch, sequence, size = _HEADER.unpack_from(data)
     if size != len(data) or size > MAX_BUNDLE_BYTES:
         raise FilterFormatError(f"the file has {len(data)} bytes, its header says {size}", offset=32)
     sections: list[BundleSection] = []

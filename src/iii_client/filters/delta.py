@@ -23,6 +23,7 @@ import numpy as np
 
 from iii_client.errors import FilterFormatError
 from iii_client.filters.bundle import MAX_BUNDLE_BYTES, MAX_SECTIONS, section_name
+from iii_client.filters.headers import check_start
 from iii_client.filters.rice import (
     MAX_PARAMETER,
     Positions,
@@ -127,21 +128,8 @@ def decode_delta(data: bytes) -> Delta:
     """
     if len(data) < _HEADER.size:
         raise FilterFormatError("the file is too short for a delta", offset=len(data))
-    magic, version, count, reserved, epoch, start, end, size = _HEADER.unpack_from(data)
-    if magic != MAGIC:
-        raise FilterFormatError("not a delta", offset=0)
-    if version != VERSION:
-        raise FilterFormatError(
-            f"delta version {version}, this reader knows {VERSION}",
-            offset=8,
-            hint="Update iii-client, then run: iii-client filter update",
-        )
-    if not 1 <= count <= MAX_SECTIONS:
-        raise FilterFormatError(f"{count} sections, allowed are 1 to {MAX_SECTIONS}", offset=10)
-    if reserved:
-        raise FilterFormatError("reserved bytes are set", offset=12)
-    if epoch < 1:
-        raise FilterFormatError("epoch 0", offset=16)
+    check_start(data, what="delta", magic=MAGIC, version=VERSION, max_sections=MAX_SECTIONS)
+    _, _, count, _, epoch, start, end, size = _HEADER.unpack_from(data)
     if end <= start:
         raise FilterFormatError(f"a delta from sequence {start} to {end}", offset=32)
     if size != len(data) or size > MAX_DELTA_BYTES:

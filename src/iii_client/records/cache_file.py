@@ -20,6 +20,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from iii_client.records.file_identity import file_identity
+
 logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
@@ -133,14 +135,14 @@ class CacheFile:
         return self._held
 
     def _connection(self, held: "_Held") -> sqlite3.Connection:
-        if held.connection is not None and held.identity == _identity(self._path):
+        if held.connection is not None and held.identity == file_identity(self._path):
             return held.connection
         held.close()
         with _one_at_a_time(self._path.parent):
             if not self._is_ours():
                 self._unlink()
                 os.close(os.open(self._path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
-            held.identity = _identity(self._path)
+            held.identity = file_identity(self._path)
             held.connection = self._open()
         return held.connection
 
@@ -190,7 +192,7 @@ class CacheFile:
         try:
             with _one_at_a_time(self._path.parent):
                 # Unless another process was faster.
-                if damaged is not None and damaged == _identity(self._path):
+                if damaged is not None and damaged == file_identity(self._path):
                     self._unlink()
         except OSError as failure:
             logger.warning("the cache cannot be removed: %s", failure.strerror)
@@ -243,14 +245,6 @@ def _lock(descriptor: int, *, until_s: float) -> None:
             time.sleep(_LOCK_POLL_S)
         else:
             return
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _is_damaged(error: BaseException) -> bool:

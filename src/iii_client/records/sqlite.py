@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from iii_client.errors import RecordError
+from iii_client.records.file_identity import file_identity
 from iii_client.records.migrations import MIGRATIONS
 from iii_client.records.store import Row, Transaction, Value, insert_sql
 
@@ -94,7 +95,7 @@ class SqliteStore:
             # closed, which would let go of what the parent relies on. Kept, or Python would close it.
             _OF_A_PARENT.append(self._local.connection)
             self._reopen()
-        elif self._local.identity != _identity(self._path):
+        elif self._local.identity != file_identity(self._path):
             # Somebody removed or replaced the file: SQLite would go on writing into the one without a name.
             self.close()
             self._reopen()
@@ -105,7 +106,7 @@ class SqliteStore:
         with _opening(self._path.parent):
             _make_file(self._path)
             # Taken before SQLite opens it: a replacement in between is seen at the next transaction.
-            self._local.identity = _identity(self._path)
+            self._local.identity = file_identity(self._path)
             self._local.connection = _open(self._path)
             self._local.pid = os.getpid()
 
@@ -146,15 +147,6 @@ def _opening(directory: Path) -> Iterator[None]:
         # Said, not left to closing: a child forked meanwhile holds the same lock through its copy.
         fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file lies at the path; None when there is none."""
-    try:
-        status = path.stat()
-    except FileNotFoundError:
-        return None
-    return status.st_dev, status.st_ino
 
 
 def _make_file(path: Path) -> None:

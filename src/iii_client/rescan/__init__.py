@@ -11,8 +11,9 @@ reading a file.
 rescan.run()`.
 """
 
-from iii_client.rescan.ledger import JobStatus
+from iii_client.rescan.events import ChunkDone, Found, RunDone
+from iii_client.rescan.jobs import JobStatus
 from iii_client.rescan.recheck import Recheck
-from iii_client.rescan.run import ChunkDone, Found, Rescan, RunDone
+from iii_client.rescan.run import Rescan
 
 __all__ = ["ChunkDone", "Found", "JobStatus", "Recheck", "Rescan", "RunDone"]

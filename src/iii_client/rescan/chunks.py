@@ -18,6 +18,7 @@ from iii_client.config import Limits
 from iii_client.errors import RecordError, RescanError
 from iii_client.model import Fingerprint
 from iii_client.records.fingerprint_codec import decode_fingerprint
+from iii_client.rescan.reading import ByteReader
 
 _HEAD = struct.Struct(">4sBHH")
 _ROW = struct.Struct(">HB")
@@ -107,26 +108,18 @@ def unpack_rows(data: bytes, *, at_most: int) -> list[HashedRow]:
         RescanError: not an answer to a task of `at_most` items.
     """
     try:
-        magic, version, count, prints = _HEAD.unpack_from(data)
+        answer = ByteReader(data)
+        magic, version, count, prints = answer.unpack(_HEAD)
         if (magic, version) != (_MAGIC, _VERSION) or not 0 < count <= at_most or prints > count:
             raise ValueError("another form, version or number of rows")
-        at = _HEAD.size
         table: list[tuple[int, str]] = []
         for _ in range(count):
-            number, length = _ROW.unpack_from(data, at)
-            at += _ROW.size
-            table.append((number, data[at : at + length].decode("utf-8", "replace")))
-            at += length
-        stored: list[bytes] = []
-        for _ in range(prints):
-            (length,) = _LENGTH.unpack_from(data, at)
-            at += _LENGTH.size
-            stored.append(data[at : at + length])
-            at += length
-        if at != len(data):
-            raise ValueError("it ends too early or too late")
+            number, length = answer.unpack(_ROW)
+            table.append((number, answer.take(length).decode("utf-8", "replace")))
+        stored = [answer.sized(_LENGTH) for _ in range(prints)]
+        answer.end()
         rows = [HashedRow(stored=stored[number], fault=fault) for number, fault in table]
-    except (struct.error, ValueError, IndexError) as error:
+    except (ValueError, IndexError) as error:
         raise RescanError(
             "a worker's answer cannot be read", hint="Do all workers run the same version of iii-client?"
         ) from error

@@ -1,11 +1,12 @@
-"""The ledger: what a job is, how far each shard has come, and every item that is not plain "no match".
+"""The ledger: how far each shard of a job has come.
 
-Cursors and exceptions only; fingerprints lie in `segments`. A shard is one root, read in its own order, so
-that one cursor says which items are done. A chunk is committed in one transaction: cursor, counts, the end
-of its block. Whatever was under way when a process died is behind the cursor, and is done again.
+Cursors and counts; exceptions are rows of `exceptions`, fingerprints lie in `segments`. A shard is one root,
+read in its own order, so that one cursor says which items are done. A chunk is committed in one transaction:
+cursor, counts, the end of its block. Whatever was under way when a process died is behind the cursor, and is
+done again.
 
-Promises: one driver a job, by a lock that the kernel drops when the driver dies; an exception is one row an
-item, however often its chunk is done again; a late answer of the service shows in the counts.
+Promises: one driver a job, by a lock that the kernel drops when the driver dies; a late answer of the service
+shows in the counts.
 """
 
 import fcntl
@@ -13,100 +14,29 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import datetime
-from enum import StrEnum
 from pathlib import Path
 
 from iii_client.errors import ConfigurationError, LedgerLockedError, LedgerVersionError, RescanError
 from iii_client.model import Reason
-from iii_client.records.store import Row, Store, Transaction, Value, as_ms, as_text, storable
+from iii_client.records.store import Row, Store, as_ms, as_text
+from iii_client.rescan.exceptions import (
+    FAILED,
+    count_exceptions,
+    has_reason,
+    put_exception,
+    read_exceptions,
+)
+from iii_client.rescan.jobs import JobSpec, JobState, JobStatus, Shard
 from iii_client.rescan.segments import Position, Segments
 
 #: Version of `JobSpec` and of the segment files.
 VERSION = 1
-#: State of an item that killed whatever worked on it.
-FAILED = "failed"
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-
-
-class JobState(StrEnum):
-    """Where a job is."""
-
-    OPEN = "open"
-    STOPPING = "stopping"
-    FINISHED = "finished"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobSpec:
-    """What a job was started with; it stays the same for its life.
-
-    Attributes:
-        roots: normal roots, a shard each.
-        recipe: name in `RECIPES`.
-        include, exclude: globs over keys.
-    """
-
-    roots: tuple[str, ...]
-    recipe: str
-    include: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shard:
-    """How far one root has come."""
-
-    number: int
-    root: str
-    cursor: str
-    listed: bool
-    items: int
-    size_bytes: int
-    chunks: int
-    end: Position
-    rechecked: Position
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JobStatus:
-    """A job's counts.
-
-    Attributes:
-        items: in exactly one of the five that follow.
-        failed: set aside, because they ended whatever worked on them.
-        reasons: how often each reason stands among unscannable, unconfirmed and failed items.
-        redone: items that were handed out a second time, because a process died.
-        stored_bytes: of the segments on disk.
-        release: the oldest filter that any of the items was checked against.
-    """
-
-    name: str
-    state: JobState
-    items: int = 0
-    no_match: int = 0
-    matched: int = 0
-    unconfirmed: int = 0
-    unscannable: int = 0
-    failed: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    size_bytes: int = 0
-    redone: int = 0
-    stored_bytes: int = 0
-    release: str = ""
-    created_at: str = ""
-    roots: tuple[str, ...] = ()
-
-
-#: What an item is now: as recorded, or as a late answer said since.
-_NOW = (
-    "COALESCE((SELECT f.outcome FROM follow_up f WHERE f.encounter_id = i.encounter_id AND f.outcome <> ''"
-    " ORDER BY f.at DESC LIMIT 1), i.outcome)"
-)
 
 
 class Ledger:
@@ -430,26 +360,14 @@ class Ledger:
                 " WHERE job = :job",
                 job=self.name,
             )
-            counted = tx.query(
-                f"SELECT {_NOW} AS outcome, i.reasons, COUNT(*) FROM rescan_item i"  # noqa: S608
-                " WHERE i.job = :job GROUP BY 1, 2",
-                job=self.name,
-            )
-        outcomes: dict[str, int] = {}
-        reasons: dict[str, int] = {}
-        for outcome, words, count in counted:
-            outcomes[outcome] = outcomes.get(outcome, 0) + count
-            if outcome != "no_match":
-                for word in words.split():
-                    reasons[word] = reasons.get(word, 0) + count
-        exceptions = {name: outcomes.get(name, 0) for name in _EXCEPTIONS}
+            counted = count_exceptions(tx, self.name)
         return JobStatus(
             name=self.name,
             state=JobState(state),
             items=int(items),
-            no_match=int(items) - sum(exceptions.values()),
-            **exceptions,
-            reasons=dict(sorted(reasons.items())),
+            no_match=int(items) - sum(counted.states.values()),
+            **counted.states,
+            reasons=counted.reasons,
             size_bytes=int(size),
             redone=redone,
             stored_bytes=sum(path.stat().st_size for path in self.folder.glob("shard-*/*.seg")),
@@ -458,39 +376,13 @@ class Ledger:
             roots=self.spec.roots,
         )
 
+    def exceptions(self, *, page: int = 1000) -> Iterator[Row]:
+        """Every item that is not plain, in order; see `exceptions.read_exceptions`."""
+        return read_exceptions(self._store, self.name, page=page)
+
     def has_reason(self, shard: int, reference: str, reason: Reason) -> bool:
         """Whether an item is an exception for this reason, among others."""
-        with self._store.reading() as tx:
-            rows = tx.query(
-                "SELECT reasons FROM rescan_item WHERE job = :job AND shard = :shard"
-                " AND reference = :reference",
-                job=self.name,
-                shard=shard,
-                reference=storable(reference),
-            )
-        return any(reason.value in reasons.split() for (reasons,) in rows)
-
-    def exceptions(self, *, page: int = 1000) -> Iterator[Row]:
-        """Every item that is not plain, in order: (shard, reference, outcome, ruled, action, reasons,
-        size_bytes, kind, sources, categories, encounter_id, release, at)."""
-        after: tuple[int, str] = (-1, "")
-        while True:
-            with self._store.reading() as tx:
-                rows = tx.query(
-                    f"SELECT i.shard, i.reference, {_NOW}, i.ruled, i.action, i.reasons,"  # noqa: S608
-                    " i.size_bytes, i.kind, i.sources, i.categories, i.encounter_id, i.release, i.at"
-                    " FROM rescan_item i WHERE i.job = :job"
-                    " AND (i.shard > :shard OR (i.shard = :shard AND i.reference > :reference))"
-                    " ORDER BY i.shard, i.reference LIMIT :page",
-                    job=self.name,
-                    shard=after[0],
-                    reference=after[1],
-                    page=page,
-                )
-            yield from rows
-            if len(rows) < page:
-                return
-            after = (rows[-1][0], rows[-1][1])
+        return has_reason(self._store, self.name, shard, reference, reason)
 
     def throughput(self) -> list[tuple[int, int, int]]:
         """(minute since 1970, items, bytes) of every minute in which something was committed."""
@@ -500,60 +392,3 @@ class Ledger:
                 job=self.name,
             )
         return [(row[0], row[1], row[2]) for row in rows]
-
-
-_EXCEPTIONS = ("matched", "unconfirmed", "unscannable", FAILED)
-
-
-def job_names(store: Store) -> list[str]:
-    """Every job, the newest first."""
-    with store.reading() as tx:
-        return [name for (name,) in tx.query("SELECT name FROM rescan_job ORDER BY created_at DESC")]
-
-
-def put_exception(
-    tx: Transaction,
-    job: str,
-    shard: int,
-    reference: str,
-    *,
-    outcome: str,
-    reasons: str,
-    release: str,
-    now: datetime,
-    ruled: str = "",
-    action: str = "",
-    size_bytes: int = 0,
-    kind: str = "",
-    sha256: bytes = b"",
-    sources: Sequence[str] = (),
-    categories: Sequence[Sequence[str]] = (),
-    encounter_id: str = "",
-    case_reference: str = "",
-) -> None:
-    """The row of one item, in place of an older one."""
-    values: dict[str, Value] = {
-        "outcome": outcome,
-        "ruled": ruled,
-        "action": action,
-        "reasons": reasons,
-        "size_bytes": size_bytes,
-        "kind": kind,
-        "sha256": sha256,
-        "sources": json.dumps(list(sources)),
-        "categories": json.dumps([list(category) for category in categories]),
-        "encounter_id": encounter_id,
-        "case_reference": case_reference,
-        "release": release,
-        "at": as_text(now),
-    }
-    names = ", ".join(values)
-    tx.execute(
-        f"INSERT INTO rescan_item (job, shard, reference, {names}) VALUES (:job, :shard, :reference, "  # noqa: S608
-        f"{', '.join(':' + name for name in values)}) ON CONFLICT (job, shard, reference) DO UPDATE SET "
-        + ", ".join(f"{name} = :{name}" for name in values),
-        job=job,
-        shard=shard,
-        reference=storable(reference),
-        **values,
-    )

@@ -17,10 +17,12 @@ from iii_client.parts import Parts
 from iii_client.records import StateRecorder
 from iii_client.records.store import utc_now
 from iii_client.rescan.chunks import fingerprints_of
+from iii_client.rescan.events import Event, Found, RunDone
 from iii_client.rescan.inventory import reference_of
-from iii_client.rescan.ledger import Ledger, Shard
+from iii_client.rescan.jobs import Shard
+from iii_client.rescan.ledger import Ledger
 from iii_client.rescan.recording import LedgerRecorder, is_exception
-from iii_client.rescan.run import Event, Found, RunDone, context_of, usable_filter
+from iii_client.rescan.run import context_of, usable_filter
 from iii_client.rescan.segments import Position, StoredItem
 
 #: Items asked at once: 3 MB of fingerprints. Batches of 2,000 are within a tenth of the fastest.

@@ -11,7 +11,7 @@ from datetime import datetime
 from iii_client.model import Algorithm, Decision, Outcome, Receipt, UploadContext
 from iii_client.records import StateRecorder, Store
 from iii_client.records.store import storable, utc_now
-from iii_client.rescan.ledger import put_exception
+from iii_client.rescan.exceptions import put_exception
 
 
 class LedgerRecorder:

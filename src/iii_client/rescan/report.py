@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, TextIO
 
-from iii_client.rescan.ledger import JobStatus, Ledger
+from iii_client.rescan.jobs import JobStatus
+from iii_client.rescan.ledger import Ledger
 from iii_client.rescan.report_page import render
 
 FORMAT = "iii-rescan-report/1"

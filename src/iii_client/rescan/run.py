@@ -9,31 +9,30 @@ are recorded (each once, whatever happens), its cursor is committed. Killed anyw
 was under way again, and nothing else.
 
 Promises: at most two chunks for each the engine works on at a time are in memory, however large the storage
-is; nothing is called innocent without a usable filter; an item that ends whatever works on it is found by
-halving its chunk, and set aside as failed.
+is; nothing is called innocent without a usable filter; an item that ends whatever works on it, which `crew`
+finds, is set aside as failed.
 """
 
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, CancelledError, Future, wait
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
-from typing import Self
+from typing import Self, TypedDict, Unpack
 
 from iii_client.config import Config
 from iii_client.errors import FilterExpiredError, RescanError
 from iii_client.fingerprint import RECIPES, look_again
 from iii_client.fingerprint.pixels import LooksHere
-from iii_client.model import Decision, Fingerprint, Freshness, Recorded, Remembered, UploadContext
+from iii_client.model import Fingerprint, Freshness, Recorded, Remembered, UploadContext
 from iii_client.parts import Parts
 from iii_client.records import StateRecorder
 from iii_client.records.store import utc_now
-from iii_client.rescan.chunks import ChunkTask, HashedRow, fingerprints_of, unpack_rows
+from iii_client.rescan.chunks import ChunkTask, HashedRow, fingerprints_of
+from iii_client.rescan.crew import Chunk, Crew, hand_back
 from iii_client.rescan.engine import Engine, open_engine
 from iii_client.rescan.entries import Entry
+from iii_client.rescan.events import ChunkDone, Event, Found, RunDone
 from iii_client.rescan.inventory import (
     Opener,
     matcher,
@@ -43,13 +42,12 @@ from iii_client.rescan.inventory import (
     reference_of,
     refuse_overlap,
 )
-from iii_client.rescan.ledger import JobSpec, JobState, Ledger, Shard
+from iii_client.rescan.jobs import JobSpec, JobState, Shard
+from iii_client.rescan.ledger import Ledger
 from iii_client.rescan.pace import Pace
 from iii_client.rescan.recording import LedgerRecorder, is_exception
 from iii_client.rescan.segments import StoredItem
-from iii_client.rescan.worker import content_of, hash_chunk
-
-logger = logging.getLogger(__name__)
+from iii_client.rescan.worker import content_of
 
 #: Limits of a chunk. More: more is done again after a kill, and a stop waits longer (256 pictures take two
 #: to five seconds). Less: more commits; one takes a millisecond or two.
@@ -57,50 +55,21 @@ CHUNK_ITEMS = 256
 CHUNK_BYTES = 64 << 20
 #: Chunks in flight for each that the engine works on at a time: one waits while one is hashed.
 AHEAD = 2
-#: Times that a lost engine is opened again before the run gives up, and the pause before each.
+#: Times that a lost engine is opened again before the run gives up.
 REOPENINGS = 3
-REOPEN_PAUSE_S = 5.0
-#: How often an engine that does not answer is asked whether it is still there.
-ENGINE_ASKED_EVERY_S = 1.0
 
 ROUTE = "iii-client rescan"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """An item that is not plain "no match"."""
+class Options(TypedDict, total=False):
+    """How a run goes about it; see `Rescan`."""
 
-    reference: str
-    decision: Decision
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChunkDone:
-    """A chunk is committed: so many items and bytes, and so many of its chunks remain in flight."""
-
-    shard: int
-    items: int
-    size_bytes: int
-    failed: int = 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunDone:
-    """The run is over. `finished` is False when it was stopped; then it can be resumed."""
-
-    finished: bool
-
-
-Event = Found | ChunkDone | RunDone
-
-
-@dataclass(slots=True, kw_only=True)
-class _Chunk:
-    """Items that were handed out together."""
-
-    entries: Sequence[Entry]
-    future: Future[bytes] | None = None
-    engine: Engine | None = None
+    engine: str | Callable[[], Engine]
+    jobs: int
+    objects_per_s: float
+    bytes_per_s: float
+    chunk_items: int
+    reopenings: int
 
 
 class Rescan:
@@ -132,16 +101,18 @@ class Rescan:
     ) -> None:
         self._parts = parts
         self._ledger = ledger
-        self._open_engine: Callable[[], Engine] = (
-            (lambda: open_engine(engine, jobs=jobs)) if isinstance(engine, str) else engine
-        )
         self._stop = threading.Event()
+        self._crew = Crew(
+            (lambda: open_engine(engine, jobs=jobs)) if isinstance(engine, str) else engine,
+            task_of=self._task_of,
+            stop=self._stop,
+            reopenings=reopenings,
+        )
         self._pace = Pace(
             objects_per_s=objects_per_s, bytes_per_s=bytes_per_s, sleep=lambda s: bool(self._stop.wait(s))
         )
         # A slow pace with large chunks would be bursts with long pauses between them.
         self._chunk_items = max(1, min(chunk_items, int(objects_per_s) or chunk_items))
-        self._reopenings = reopenings
         self._clock = clock
         self._recorder = LedgerRecorder(
             parts.store,
@@ -156,7 +127,6 @@ class Rescan:
             clock=clock,
         )
         self._checker = parts.checker(counts_hits=False, recorder=self._recorder, remembers=False)
-        self._engine: Engine | None = None
 
     @classmethod
     def start(
@@ -168,7 +138,7 @@ class Rescan:
         include: Sequence[str] = (),
         exclude: Sequence[str] = (),
         clock: Callable[[], datetime] = utc_now,
-        **options: object,
+        **options: Unpack[Options],
     ) -> Self:
         """A new job; nothing is read before `run`.
 
@@ -190,7 +160,7 @@ class Rescan:
         refuse_overlap(normal)
         spec = JobSpec(roots=normal, recipe=config.recipe, include=tuple(include), exclude=tuple(exclude))
         ledger = Ledger.create(parts.store, config.state_dir, job, spec, now=clock())
-        return cls(parts, ledger, clock=clock, **options)  # type: ignore[arg-type]
+        return cls(parts, ledger, clock=clock, **options)
 
     @classmethod
     def resume(
@@ -199,12 +169,12 @@ class Rescan:
         *,
         job: str,
         clock: Callable[[], datetime] = utc_now,
-        **options: object,
+        **options: Unpack[Options],
     ) -> Self:
         """Go on with a job. Arguments and errors as for `start`."""
         parts = Parts.from_config(config)
         ledger = Ledger.open(parts.store, config.state_dir, job)
-        return cls(parts, ledger, clock=clock, **options)  # type: ignore[arg-type]
+        return cls(parts, ledger, clock=clock, **options)
 
     @property
     def ledger(self) -> Ledger:
@@ -228,15 +198,14 @@ class Rescan:
             self._ledger.begin(release=membership)
             finished = False
             try:
-                self._engine = self._open_engine()
+                self._crew.open()
                 for shard in self._ledger.shards():
                     if not shard.listed and not self._stop.is_set():
                         yield from self._run_shard(shard)
                 finished = all(shard.listed for shard in self._ledger.shards())
                 self._ledger.end(JobState.FINISHED if finished else JobState.OPEN)
             finally:
-                if self._engine is not None:
-                    self._engine.close()
+                self._crew.close()
                 for part in self._parts.closing:
                     part.close()
         yield RunDone(finished=finished)
@@ -248,30 +217,30 @@ class Rescan:
         segments.cut(shard.end)
         end = shard.end
         chunks = self._chunks(shard)
-        window: deque[_Chunk] = deque()
+        window: deque[Chunk] = deque()
         is_listed = False
         noted = 0
         while True:
-            while not is_listed and not self._stop.is_set() and len(window) < AHEAD * self._running.width:
+            while not is_listed and not self._stop.is_set() and len(window) < AHEAD * self._crew.width:
                 chunk = next(chunks, None)
                 if chunk is None:
                     is_listed = True
                 elif self._pace.wait(len(chunk.entries), _size(chunk.entries)):
-                    self._submit(shard, chunk)
+                    self._crew.submit(chunk)
                     window.append(chunk)
             if self._stop.is_set():
-                _hand_back(window)
+                hand_back(window)
             if not window:
                 break
             if (in_flight := sum(len(chunk.entries) for chunk in window)) > noted:
                 self._ledger.note_dispatched(in_flight)
-            rows = self._rows(shard, window)
+            rows = self._crew.rows(window)
             done = window.popleft()
             if len(rows) < len(done.entries):
                 # The worker answered for the first ones only, or the chunk was halved.
-                rest = _Chunk(entries=done.entries[len(rows) or 1 :])
+                rest = Chunk(root=shard.root, entries=done.entries[len(rows) or 1 :])
                 if rest.entries:
-                    self._submit(shard, rest)
+                    self._crew.submit(rest)
                     window.appendleft(rest)
             entries = done.entries[: len(rows)] or done.entries[:1]
             if rows:
@@ -305,7 +274,7 @@ class Rescan:
         if is_listed:
             self._ledger.finish_shard(shard.number)
 
-    def _chunks(self, shard: Shard) -> Iterator[_Chunk]:
+    def _chunks(self, shard: Shard) -> Iterator[Chunk]:
         wanted = matcher(self._ledger.spec.include, self._ledger.spec.exclude)
         entries: list[Entry] = []
         size = 0
@@ -315,10 +284,10 @@ class Rescan:
             entries.append(entry)
             size += max(entry.size_bytes, 0)
             if len(entries) >= self._chunk_items or size >= CHUNK_BYTES:
-                yield _Chunk(entries=entries)
+                yield Chunk(root=shard.root, entries=entries)
                 entries, size = [], 0
         if entries:
-            yield _Chunk(entries=entries)
+            yield Chunk(root=shard.root, entries=entries)
 
     def _check(self, shard: Shard, entries: Sequence[Entry], rows: Sequence[HashedRow]) -> Iterator[Found]:
         usable_filter(self._parts)
@@ -364,89 +333,16 @@ class Rescan:
                 reader=self._parts.isolation or LooksHere(),
             )
 
-    # --- the engine ---------------------------------------------------------------------------------------
-
-    @property
-    def _running(self) -> Engine:
-        if self._engine is None:
-            raise RescanError("there is no engine", hint="Go on later: iii-client rescan resume.")
-        return self._engine
-
-    def _submit(self, shard: Shard, chunk: _Chunk) -> None:
+    def _task_of(self, chunk: Chunk) -> ChunkTask:
         config = self._parts.config
-        task = ChunkTask(
-            root=shard.root,
+        return ChunkTask(
+            root=chunk.root,
             keys=tuple(entry.key for entry in chunk.entries),
             sizes=tuple(entry.size_bytes for entry in chunk.entries),
             recipe=self._ledger.spec.recipe,
             limits=config.limits,
             isolated=config.isolation != "off",
         )
-        try:
-            chunk.engine = self._running
-            chunk.future = chunk.engine.executor.submit(hash_chunk, task.pack())
-        except RuntimeError as error:  # it was shut down, or is broken
-            chunk.future = Future()
-            chunk.future.set_exception(BrokenExecutor(type(error).__name__))
-
-    def _rows(self, shard: Shard, window: "deque[_Chunk]") -> list[HashedRow]:
-        """The rows of the oldest chunk, or of its first items; none when its first item must be set aside."""
-        oldest = window[0]
-        try:
-            return self._answer(oldest)
-        except (BrokenExecutor, CancelledError):
-            self._reopen()
-        except RescanError:
-            raise
-        except Exception as error:  # noqa: BLE001 - the boundary to workers and engines
-            logger.warning("a chunk of %d items failed: %s", len(oldest.entries), type(error).__name__)
-        # Whose fault it was is only known of a chunk that is alone on the engine.
-        self._let_others_end(window)
-        rows = self._alone(shard, oldest.entries)
-        for chunk in list(window)[1:]:
-            if _future(chunk).cancelled() or _future(chunk).exception() is not None:
-                self._submit(shard, chunk)
-        return rows
-
-    def _alone(self, shard: Shard, entries: Sequence[Entry]) -> list[HashedRow]:
-        """Rows of the first items; halves the chunk until what fails is one item."""
-        chunk = _Chunk(entries=entries)
-        self._submit(shard, chunk)
-        try:
-            return self._answer(chunk)
-        except (BrokenExecutor, CancelledError):
-            self._reopen()
-        except RescanError:
-            raise
-        except Exception as error:  # noqa: BLE001 - as above
-            logger.warning("%d items failed alone: %s", len(entries), type(error).__name__)
-        return self._alone(shard, entries[: len(entries) // 2]) if len(entries) > 1 else []
-
-    def _answer(self, chunk: _Chunk) -> list[HashedRow]:
-        _let_end(chunk)
-        return unpack_rows(_future(chunk).result(), at_most=len(chunk.entries))
-
-    def _let_others_end(self, window: "deque[_Chunk]") -> None:
-        for chunk in list(window)[1:]:
-            _let_end(chunk)
-
-    def _reopen(self) -> None:
-        """A new engine in place of one that broke.
-
-        Raises:
-            RescanError: it cannot be had.
-        """
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
-        for attempt in range(self._reopenings):
-            try:
-                self._engine = self._open_engine()
-            except RescanError:
-                if attempt + 1 == self._reopenings or self._stop.wait(REOPEN_PAUSE_S):
-                    raise
-            else:
-                return
 
 
 def context_of(reference: str) -> UploadContext:
@@ -471,23 +367,3 @@ def usable_filter(parts: Parts) -> str:
 
 def _size(entries: Sequence[Entry]) -> int:
     return sum(max(entry.size_bytes, 0) for entry in entries)
-
-
-def _hand_back(window: "deque[_Chunk]") -> None:
-    """Drop what has not begun, from the newest on: the cursor stays before it."""
-    while window and _future(window[-1]).cancel():
-        window.pop()
-
-
-def _let_end(chunk: _Chunk) -> None:
-    """Wait until a chunk is answered, or failed because its engine is gone."""
-    while not wait([_future(chunk)], timeout=ENGINE_ASKED_EVERY_S).done:
-        if chunk.engine is not None and not chunk.engine.is_alive():
-            chunk.future = Future()
-            chunk.future.set_exception(BrokenExecutor("the engine is gone"))
-
-
-def _future(chunk: _Chunk) -> Future[bytes]:
-    if chunk.future is None:
-        raise RescanError("a chunk was not handed out")
-    return chunk.future

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from iii_client.errors import RescanError
 from iii_client.rescan.chunks import HashedRow
+from iii_client.rescan.reading import ByteReader
 
 #: A file is closed at this size: small enough to copy and to lose, 120,000 pictures.
 FILE_BYTES = 64 << 20
@@ -171,35 +172,20 @@ def _read_block(read: Callable[[int], bytes], number: int, offset: int) -> tuple
         if len(raw) != raw_length or not unpacker.eof:
             raise ValueError("another length than declared")
         items = _unpack(raw, count)
-    except (zlib.error, ValueError, struct.error, IndexError) as error:
+    except (zlib.error, ValueError, IndexError) as error:
         raise _damaged(number, offset) from error
     return items, _HEAD.size + length
 
 
 def _unpack(raw: bytes, count: int) -> list[StoredItem]:
-    at = _NUMBER.size
     if count * _NUMBER.size > len(raw):
         raise ValueError("more items than bytes")
-    (prints,) = _NUMBER.unpack_from(raw)
-    indices = struct.unpack_from(f">{count}I", raw, at)
-    at += count * _NUMBER.size
-    columns: list[list[str]] = []
-    for _ in range(3):
-        column = []
-        for _ in range(count):
-            (length,) = _TEXT.unpack_from(raw, at)
-            at += _TEXT.size
-            column.append(raw[at : at + length].decode("utf-8", "surrogatepass"))
-            at += length
-        columns.append(column)
-    stored = []
-    for _ in range(prints):
-        (length,) = _NUMBER.unpack_from(raw, at)
-        at += _NUMBER.size
-        stored.append(raw[at : at + length])
-        at += length
-    if at != len(raw):
-        raise ValueError("it ends too early or too late")
+    block = ByteReader(raw)
+    (prints,) = block.unpack(_NUMBER)
+    indices = block.unpack(struct.Struct(f">{count}I"))
+    columns = [[block.sized(_TEXT).decode("utf-8", "surrogatepass") for _ in range(count)] for _ in range(3)]
+    stored = [block.sized(_NUMBER) for _ in range(prints)]
+    block.end()
     return [
         StoredItem(key=key, token=token, row=HashedRow(stored=stored[index], fault=fault))
         for index, key, token, fault in zip(indices, *columns, strict=True)

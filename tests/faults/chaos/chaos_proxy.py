@@ -17,6 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
+from tests.http_messages import read_message
+
 Fault = Callable[["Exchange"], None]
 
 
@@ -183,22 +185,3 @@ def no_http(exchange: Exchange) -> None:
     """Something that is not HTTP at all."""
     exchange.say(b"SSH-2.0-OpenSSH_9.2\r\n")
     exchange.client.shutdown(socket.SHUT_RDWR)
-
-
-def read_message(connection: socket.socket) -> bytes:
-    """One whole HTTP message with a Content-Length, or what came before the other side closed."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = connection.recv(65536)
-        if not chunk:
-            return data
-        data += chunk
-    head, _, body = data.partition(b"\r\n\r\n")
-    names = dict(line.lower().partition(b":")[::2] for line in head.split(b"\r\n")[1:])
-    length = int(names.get(b"content-length", b"0"))
-    while len(body) < length:
-        chunk = connection.recv(65536)
-        if not chunk:
-            break
-        body += chunk
-    return head + b"\r\n\r\n" + body

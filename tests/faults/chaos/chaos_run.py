@@ -1,6 +1,6 @@
 """Uploads through a fault, then the fault ends and the outbox is drained: one row of the table of faults.
 
-    TMPDIR=/dev/shm python tests/faults/chaos/chaos_run.py [--uploads 20] [--budget 0.8]
+    TMPDIR=/dev/shm python -m tests.faults.chaos.chaos_run [--uploads 20] [--budget 0.8]
 
 prints the table of docs/explanation/faults-survived.md and exits with 1 when a row is not as it promises. The
 tests beside this file run it shorter. Hashes are synthetic: random SHA-256, listed in a practice service of
@@ -22,10 +22,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import certificates  # type: ignore[import-not-found]
-import chaos_proxy as chaos  # type: ignore[import-not-found]
+from tests.certificates import self_signed
+from tests.faults.chaos import chaos_proxy as chaos
 
 from iii_client import Config, Updater
 from iii_client.checking import Checker
@@ -189,7 +187,7 @@ def world(*, budget_s: float, hashes: int) -> Iterator[World]:
 def run(here: World, name: str, *, uploads: int) -> Row:
     """One fault: uploads through it, then its end, then the drain."""
     if name == BAD_TLS:
-        good, bad = certificates.make(here.folder / "good.pem"), certificates.make(here.folder / "bad.pem")
+        good, bad = self_signed(here.folder / "good.pem"), self_signed(here.folder / "bad.pem")
         with chaos.ChaosProxy(here.service, certificate=bad) as proxy:
 
             def mend() -> None:

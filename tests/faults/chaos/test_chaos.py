@@ -1,19 +1,16 @@
 """Whatever the network or the service does: bounded waiting, no wrong verdict, nothing lost, nothing doubled.
 
-Run short here; `python tests/faults/chaos/chaos_run.py` prints the table of the docs.
+Run short here; `python -m tests.faults.chaos.chaos_run` prints the table of the docs.
 """
 
 import logging
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 pytest.importorskip("uvicorn", reason="the extra [sandbox] is not installed")
-sys.path.insert(0, str(Path(__file__).parent))
 
-import chaos_run  # type: ignore[import-not-found]
+from tests.faults.chaos import chaos_run
 
 BUDGET_S = 0.3
 UPLOADS = 2
@@ -24,13 +21,13 @@ NAMES = [*chaos_run.FAULTS, chaos_run.BAD_TLS]
 
 
 @pytest.fixture(scope="module")
-def here() -> Iterator[object]:
+def here() -> Iterator[chaos_run.World]:
     with chaos_run.world(budget_s=BUDGET_S, hashes=UPLOADS * len(NAMES)) as made:
         yield made
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_fault_is_survived(here: object, name: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_fault_is_survived(here: chaos_run.World, name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG, logger="iii_client")
     row = chaos_run.run(here, name, uploads=UPLOADS)
     assert row.wrong == 0, "no verdict is wrong, and nothing that waits is let through"
@@ -43,7 +40,7 @@ def test_a_fault_is_survived(here: object, name: str, caplog: pytest.LogCaptureF
         assert secret not in said, "no log line names a hash, a reference or an address"
 
 
-def test_without_a_fault_every_item_is_answered_at_once(here: object) -> None:
+def test_without_a_fault_every_item_is_answered_at_once(here: chaos_run.World) -> None:
     # The comparison must not be green because everything waits.
     assert set(chaos_run.FAULTS) >= {"none, for comparison"}
     with chaos_run.world(budget_s=BUDGET_S, hashes=UPLOADS) as fresh:

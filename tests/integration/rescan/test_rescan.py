@@ -18,7 +18,7 @@ from tests.rescan_site import Site, noise
 
 from iii_client.config import Config, Limits
 from iii_client.content import Content
-from iii_client.errors import ConfigurationError, FilterError, LedgerLockedError
+from iii_client.errors import ConfigurationError, FilterError, LedgerLockedError, RescanError
 from iii_client.fingerprint import RECIPES, build_fingerprint
 from iii_client.records import SqliteStore
 from iii_client.records.fingerprint_codec import encode_fingerprint
@@ -174,6 +174,41 @@ def test_a_poisoned_item_is_set_aside_and_all_others_are_done(
     assert status.reasons == {"empty": 1, "worker_lost": 1}
     failed = [row[1] for row in rescan.ledger.exceptions() if row[2] == "failed"]
     assert failed == [str(site.pictures / "user1" / "07.png")]
+
+
+class SilentExecutor(Executor):
+    """Takes work and never answers, as Dask does whose scheduler is gone."""
+
+    def submit(self, function: Any, /, *args: Any, **options: Any) -> Future[Any]:
+        return Future()
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Nothing runs."""
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_an_engine_that_is_gone_without_a_word_is_not_waited_for(site: Site, comes_back: bool) -> None:
+    opened: list[Engine] = []
+
+    def engine() -> Engine:
+        if opened and comes_back:
+            return open_engine("local", jobs=1)
+        if opened:
+            raise RescanError("it cannot be reached")
+        silent = SilentExecutor()
+        opened.append(Engine(executor=silent, width=2, close=silent.shutdown, is_alive=lambda: False))
+        return opened[0]
+
+    rescan = start(site, chunk_items=6, engine=engine, reopenings=1)
+    if comes_back:
+        assert list(rescan.run())[-1] == RunDone(finished=True)
+    else:
+        with pytest.raises(RescanError):
+            list(rescan.run())
+        assert list(Rescan.resume(site.config, job="job").run())[-1] == RunDone(finished=True)
+    status = rescan.ledger.status()
+    assert (status.items, status.failed, status.matched, status.unscannable) == (27, 0, 2, 1)
 
 
 def test_a_remote_storage_is_read_by_its_driver_and_faults_have_names(site: Site) -> None:

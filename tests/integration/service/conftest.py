@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 
 import pytest
+from tests.http_messages import read_message
 
 #: Plays one connection. The request was read; returning closes the connection.
 Script = Callable[[socket.socket], None]
@@ -40,34 +41,9 @@ class LyingServer:
     def _play(self, connection: socket.socket) -> None:
         # The client hangs up whenever it has had enough: that is what is being tested.
         with connection, contextlib.suppress(OSError):
-            while request := read_request(connection):
+            while request := read_message(connection):
                 self.requests.append(request)
                 self._script(connection)
-
-
-def read_request(connection: socket.socket) -> bytes:
-    """One whole HTTP request with a Content-Length, or what came before the other side closed."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        chunk = connection.recv(65536)
-        if not chunk:
-            return data
-        data += chunk
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        (
-            int(line.split(b":")[1])
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"content-length:")
-        ),
-        0,
-    )
-    while len(body) < length:
-        chunk = connection.recv(65536)
-        if not chunk:
-            break
-        body += chunk
-    return head + b"\r\n\r\n" + body
 
 
 @pytest.fixture

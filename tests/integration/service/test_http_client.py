@@ -1,10 +1,7 @@
 """The door itself, against real sockets: TLS, credentials, reuse, threads, forks."""
 
 import base64
-import datetime as dt
-import ipaddress
 import os
-import re
 import socket
 import ssl
 import threading
@@ -15,10 +12,8 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from tests.certificates import self_signed
+from tests.http_messages import read_message
 
 from iii_client.config import Secret
 from iii_client.errors import ConfigurationError, ConnectError, ServiceTimeoutError
@@ -149,33 +144,7 @@ def test_a_forked_child_opens_connections_of_its_own(lying_server: StartServer) 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed certificate for 127.0.0.1, with its key, in one PEM file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = dt.datetime.now(dt.UTC)
-    built = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        + built.public_bytes(serialization.Encoding.PEM)
-    )
-    return path
+    return self_signed(tmp_path_factory.mktemp("tls") / "server.pem")
 
 
 @pytest.fixture
@@ -190,25 +159,13 @@ def tls_url(certificate: Path) -> str:
             connection, _ = listener.accept()
             try:
                 with context.wrap_socket(connection, server_side=True) as secured:
-                    read_request(secured)
+                    read_message(secured)
                     secured.sendall(OK)
             except OSError:
                 connection.close()
 
     threading.Thread(target=serve, daemon=True).start()
     return f"https://127.0.0.1:{listener.getsockname()[1]}"
-
-
-def read_request(connection: ssl.SSLSocket) -> None:
-    """All of it: closing with a body that was not read resets the connection under the answer."""
-    received = b""
-    while b"\r\n\r\n" not in received and (chunk := connection.recv(65536)):
-        received += chunk
-    headers, _, body = received.partition(b"\r\n\r\n")
-    length = re.search(rb"(?i)content-length: *(\d+)", headers)
-    missing = int(length[1]) - len(body) if length else 0
-    while missing > 0 and (chunk := connection.recv(65536)):
-        missing -= len(chunk)
 
 
 def test_an_unknown_certificate_is_refused(tls_url: str) -> None:

@@ -309,22 +309,6 @@ def test_in_shadow_a_late_answer_asks_for_nothing(sqlite: Store, tmp_path: Path)
     assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "allow")]
 
 
-def test_on_a_route_that_only_watches_a_late_answer_asks_for_nothing(sqlite: Store, tmp_path: Path) -> None:
-    clock = Clock()
-    record(sqlite, tmp_path, [1], mode=Mode.SHADOW)
-    policy = TablePolicy()
-
-    class Watches:
-        version = "w"
-
-        def rule(self, verdict: Verdict, context: UploadContext) -> Ruling:
-            assert context.route == "avatar"
-            return replace(policy.rule(verdict, context), shadow=True)
-
-    Drainer(sqlite, Service(is_listed, clock=clock), Watches(), clock=clock).drain_once()
-    assert rows(sqlite, "SELECT outcome, action FROM follow_up") == [("matched", "allow")]
-
-
 def test_what_was_held_is_not_given_back_because_its_route_only_watches_now(
     sqlite: Store, tmp_path: Path
 ) -> None:

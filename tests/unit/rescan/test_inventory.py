@@ -43,8 +43,10 @@ def write_tree(root: Path, paths: list[list[str]]) -> set[str]:
 
 
 @given(paths=TREES)
-def test_a_listing_goes_on_behind_any_of_its_items(paths: list[list[str]], tmp_path_factory: object) -> None:
-    root = Path(tmp_path_factory.mktemp("tree"))  # type: ignore[attr-defined]
+def test_a_listing_goes_on_behind_any_of_its_items(
+    paths: list[list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    root = tmp_path_factory.mktemp("tree")
     written = write_tree(root, paths)
     inventory = open_inventory(str(root))
     whole = list(inventory.entries(""))
@@ -63,9 +65,9 @@ def test_a_remote_listing_goes_on_behind_any_of_its_items(paths: list[list[str]]
     # A memory store, like a bucket, may hold both `a` and `a/b`; its listing then shows the object alone.
     written -= {name for name in written if any(name.startswith(f"{other}/") for other in written)}
     for name in written:
-        fs.store[f"/root/{name}"] = fsspec.implementations.memory.MemoryFile(fs, f"/root/{name}", b"x")
-    fs.pseudo_dirs.append("/root")
-    inventory = open_inventory("memory://root")
+        fs.store[f"/store/{name}"] = fsspec.implementations.memory.MemoryFile(fs, f"/store/{name}", b"x")
+    fs.pseudo_dirs.append("/store")
+    inventory = open_inventory("memory://store")
     whole = list(inventory.entries(""))
     assert {entry.key for entry in whole} == written
     for number, entry in enumerate(whole):

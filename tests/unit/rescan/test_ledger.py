@@ -8,7 +8,9 @@ import pytest
 from iii_client.errors import ConfigurationError, LedgerLockedError
 from iii_client.model import Reason
 from iii_client.records.store import Store
-from iii_client.rescan.ledger import JobSpec, JobState, Ledger, job_names, put_exception
+from iii_client.rescan.exceptions import put_exception
+from iii_client.rescan.jobs import JobSpec, JobState, job_names
+from iii_client.rescan.ledger import Ledger
 from iii_client.rescan.segments import Position
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

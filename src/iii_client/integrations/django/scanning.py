@@ -8,9 +8,7 @@ What cannot be rewound is not read here, because reading would leave nothing to 
 outcome of its own (`ScannedStorage` can, because it stores what it reads).
 """
 
-import io
 import logging
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, BinaryIO, cast
 
@@ -24,6 +22,7 @@ from iii_client.integrations.django.client import get_config, get_parts, get_sca
 from iii_client.integrations.django.context import current_context
 from iii_client.integrations.django.signals import send_decision
 from iii_client.integrations.rejection import UploadRejected
+from iii_client.integrations.uploads import borrowed
 from iii_client.model import Decision, UploadContext
 from iii_client.records.encounters import name_reference
 
@@ -120,10 +119,7 @@ def _decide(upload: "File[Any]", content: Content, size_bytes: int, context: Upl
 
 
 def _content_of(upload: "File[Any]") -> Content:
-    can_rewind = False
-    with suppress(Exception):  # the boundary to foreign file objects, which raise types of their own
-        can_rewind = upload.seekable()
-    return Content.from_file(cast(BinaryIO, upload if can_rewind else _Unreadable()))
+    return borrowed(cast(BinaryIO, upload))
 
 
 def _size_of(content: Content) -> int:
@@ -141,16 +137,3 @@ def _name(decision: Decision, reference: str) -> None:
             name_reference(tx, decision.encounter_id, reference)
     except RecordError as error:
         logger.warning("where an upload is stored could not be noted: %s %s", error, error.hint)
-
-
-class _Unreadable(io.RawIOBase):
-    """Stands for a file that is closed or cannot be rewound."""
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return False
-
-    def readinto(self, _buffer: object) -> int:
-        raise io.UnsupportedOperation("cannot be rewound")
