@@ -139,7 +139,7 @@ def _bars(counts: "dict[str, int] | Counter[str]", colour: str) -> str:
 
 
 def _pace(minutes: Sequence[tuple[int, int, int]]) -> str:
-    """Items a second over time, gaps included."""
+    """Items a minute over time, gaps included."""
     if not minutes:
         return ""
     first, last = minutes[0][0], minutes[-1][0]
@@ -147,7 +147,7 @@ def _pace(minutes: Sequence[tuple[int, int, int]]) -> str:
     sums = Counter[int]()
     for minute, items, _ in minutes:
         sums[(minute - first) // step] += items
-    values = [sums[number] / (60 * step) for number in range((last - first) // step + 1)]
+    values = [sums[number] / step for number in range((last - first) // step + 1)]
     most = max(values) or 1.0
     width = 900 / len(values)
     bars = "".join(
@@ -157,11 +157,11 @@ def _pace(minutes: Sequence[tuple[int, int, int]]) -> str:
     )
     begins, ends = (datetime.fromtimestamp(minute * 60, UTC) for minute in (first, last + 1))
     return (
-        '<svg viewBox="0 0 960 185" role="img" aria-label="items a second over time">'
-        f'<text x="0" y="24">{most:,.3g}/s</text><text x="0" y="154">0</text>{bars}'
+        '<svg viewBox="0 0 960 185" role="img" aria-label="items a minute over time">'
+        f'<text x="0" y="12">{most:,.0f} a minute</text><text x="0" y="154">0</text>{bars}'
         f'<text x="50" y="175">{_moment(begins)}</text>'
         f'<text x="950" y="175" text-anchor="end">{_moment(ends)}</text></svg>'
-        f"<p>Items a second, by {step} minute{'s' if step > 1 else ''}, in UTC; the first and the "
+        f"<p>Items a minute, by {step} minute{'s' if step > 1 else ''}, in UTC; the first and the "
         "last one count whole.</p>"
     )
 
